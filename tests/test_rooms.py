@@ -51,8 +51,8 @@ ROOMS: Mapping[str, Room] = {
 """A file's room is the longest key its path starts with; a file without one has no place in the house."""
 
 PURE = frozenset(
-    "__future__ abc bisect collections contextlib copy dataclasses datetime difflib enum fnmatch functools hashlib heapq itertools"
-    " json math operator re signal string textwrap types typing".split()
+    "__future__ abc bisect collections contextlib copy dataclasses datetime difflib enum fnmatch functools hashlib"
+    " heapq itertools json math operator re signal string textwrap types typing".split()
 )
 """Standard library that touches nothing outside; ``signal`` for the names of signals alone."""
 
