@@ -1,0 +1,467 @@
+"""
+Finds everything that is wrong with a process file or a message, as problems with their JSON paths.
+
+The one validator: the supervisor asks it before it obeys a file, ctl before it writes one. It knows
+the formats and nothing else; standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import namedtuple
+from fnmatch import fnmatchcase
+
+TYPE_CHECKING = False  # not typing's: importing typing would cost ctl 4 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+    # Any is a JSON value here: what json.loads returns, before anything is known about it.
+    _Check = Callable[[Any, str], Iterator["Problem"]]
+
+MAX_SPEC_BYTES = 120_000
+"""A process file travels in one environment string, which Linux bounds at 128 KiB (MAX_ARG_STRLEN)."""
+
+MAX_MESSAGE_BYTES = 65_536
+MAX_NAME_BYTES = 200
+
+MAX_DEPTH = 100
+"""Lists within lists: what is read here must be written again from any depth of Python's own stack."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*")
+_IGNORED_ENDINGS = (".new", ".tmp", ".swp", ".swx", ".bak", ".orig", ".rej", ".rpmsave", ".rpmnew", ".rpmorig")
+_IGNORED_GLOBS = ("*~", "#*#", "*.dpkg-*", "*.ucf-*")
+_MAX_ID = 2**32 - 2
+"""The largest uid or gid; 2**32 - 1 means "unchanged" to setresuid(2)."""
+
+
+class Problem(namedtuple("Problem", ("path", "message"))):
+    """One thing wrong, and where: ``path`` is dotted (``restart.initial``, ``args[2]``), empty for the whole."""
+
+    __slots__ = ()
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class Malformed(Exception):
+    """
+    Bytes that are not a JSON document as these formats mean it.
+
+    ``whole`` is False when the document may still be on its way (empty, or cut off in the middle), True when
+    it is complete and wrong, as with a duplicate key.
+    """
+
+    def __init__(self, message: str, *, whole: bool) -> None:
+        super().__init__(message)
+        self.message = message
+        self.whole = whole
+
+
+# -- names ------------------------------------------------------------------------------------------------
+
+
+def is_ignored(filename: str) -> bool:
+    """Is this directory entry litter (editors', package managers', temporary files), never looked at?"""
+    return (
+        filename.startswith(".")
+        or filename.endswith(_IGNORED_ENDINGS)
+        or any(fnmatchcase(filename, pattern) for pattern in _IGNORED_GLOBS)
+    )
+
+
+def name_of(filename: str) -> str:
+    """The process a file in CONFIG is about: the file's name less one trailing ``.json``."""
+    return filename.removesuffix(".json")
+
+
+def name_problem(name: str) -> str | None:
+    """Why ``name`` can be no process's name, or None if it can."""
+    if not name:
+        return "a name is empty"
+    shown = repr(name) if len(name) <= 60 else repr(name[:57] + "...")
+    if not _NAME.fullmatch(name):
+        return f"{shown} is no name: letters, digits and . _ @ + - only, the first a letter, a digit or _"
+    if len(name) > MAX_NAME_BYTES:
+        return f"{shown} is no name: longer than {MAX_NAME_BYTES} bytes"
+    if name.endswith(".json"):
+        return f"{shown} is no name: it ends in .json"
+    if is_ignored(name):
+        return f"{shown} is no name: files of that ending are ignored"
+    return None
+
+
+# -- bytes to a JSON value ----------------------------------------------------------------------------------
+
+
+def decode(data: bytes, limit: int) -> Any:
+    """
+    The JSON value that ``data`` holds.
+
+    Raises Malformed for more than ``limit`` bytes, bytes that are not UTF-8, no JSON, duplicate keys, NaN,
+    Infinity, numbers too large for a float, text that UTF-8 cannot carry (lone surrogates), and more than
+    MAX_DEPTH lists and objects within each other.
+    """
+    if len(data) > limit:
+        raise Malformed(f"larger than {limit} bytes", whole=True)
+    if not data.strip():
+        raise Malformed("the file is empty", whole=False)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed(f"not UTF-8 at byte {error.start}", whole=error.end < len(data)) from None
+    if text.startswith("\ufeff"):
+        raise Malformed("starts with a byte order mark", whole=True)
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+        # What json.loads lets through and UTF-8 does not: "\ud800".
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        if text.count("[") + text.count("{") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+            raise RecursionError
+    except json.JSONDecodeError as error:
+        raise Malformed(
+            f"not JSON: {error.msg} at line {error.lineno} column {error.colno}", whole=False
+        ) from None
+    except RecursionError:
+        raise Malformed("nested too deeply", whole=True) from None
+    except UnicodeEncodeError:
+        raise Malformed("has a lone surrogate", whole=True) from None
+    except ValueError as error:  # an integer of more than 4300 digits
+        raise Malformed(str(error), whole=True) from None
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise Malformed(f"duplicate key {key!r}", whole=True)
+            seen.add(key)
+    return value
+
+
+def _constant(text: str) -> Any:
+    raise Malformed(f"{text} is not JSON", whole=True)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise Malformed(f"{text[:20]} is too large a number", whole=True)
+    return value
+
+
+def _deeper(value: Any, depth: int) -> bool:
+    """Does ``value`` hold lists and objects more than ``depth`` deep?"""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    return depth == 0 or any(_deeper(item, depth - 1) for item in value)
+
+
+def canonical(value: Any) -> str:
+    """The one text of a JSON value, keys sorted and without white space: equal for equal values, and 1 is not true."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def digest(value: Any) -> str:
+    """The identity of a JSON value: hex sha256 of its `canonical` text."""
+    import hashlib  # here: ctl pays for it only where it compares with what runs
+
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+# -- process files ------------------------------------------------------------------------------------------
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def _text(value: Any, path: str, *, empty: bool = True) -> Iterator[Problem]:
+    if not isinstance(value, str):
+        yield Problem(path, f"must be a string, not {_kind(value)}")
+    elif not empty and not value:
+        yield Problem(path, "must not be empty")
+    elif "\0" in value:
+        yield Problem(path, "must not contain NUL")
+
+
+def _some_text(value: Any, path: str) -> Iterator[Problem]:
+    return _text(value, path, empty=False)
+
+
+def _list(value: Any, path: str, check: _Check) -> Iterator[Problem]:
+    if not isinstance(value, list):
+        yield Problem(path, f"must be a list, not {_kind(value)}")
+        return
+    for index, item in enumerate(value):
+        yield from check(item, f"{path}[{index}]")
+
+
+def _boolean(value: Any, path: str) -> Iterator[Problem]:
+    if not isinstance(value, bool):
+        yield Problem(path, f"must be true or false, not {_kind(value)}")
+
+
+def _integer(value: Any, path: str, low: int, high: int) -> Iterator[Problem]:
+    if isinstance(value, bool) or not isinstance(value, int):
+        kind = "a fraction" if isinstance(value, float) else _kind(value)
+        yield Problem(path, f"must be an integer, not {kind}")
+    elif not low <= value <= high:
+        yield Problem(path, f"must be from {low} to {high}")
+
+
+def _number(value: Any, path: str, low: float, high: float) -> Iterator[Problem]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        yield Problem(path, f"must be a number, not {_kind(value)}")
+    elif not low <= value <= high:
+        bound = f"at least {low:g}" if high >= _LONG else f"from {low:g} to {high:g}"
+        yield Problem(path, f"must be {bound}")
+
+
+_LONG = 10.0**9
+"""Seconds; what is longer than thirty years is a mistake."""
+
+
+def _seconds(value: Any, path: str) -> Iterator[Problem]:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > _LONG:
+        yield Problem(path, f"must be at most {_LONG:.0f} seconds")
+    else:
+        yield from _number(value, path, 0, _LONG)
+
+
+def _args(value: Any, path: str) -> Iterator[Problem]:
+    yield from _list(value, path, _text)
+    if value == []:
+        yield Problem(path, "must have at least one entry, the executable")
+    elif isinstance(value, list) and value[0] == "":
+        yield Problem(f"{path}[0]", "must not be empty")
+
+
+def _variable(value: Any, path: str) -> Iterator[Problem]:
+    problem = next(_some_text(value, path), None)
+    if problem:
+        yield problem
+    elif "=" in value:
+        yield Problem(path, "must not contain =")
+
+
+def _env(value: Any, path: str) -> Iterator[Problem]:
+    if not isinstance(value, dict):
+        yield Problem(path, f"must be an object, not {_kind(value)}")
+        return
+    for key, item in value.items():
+        at = f"{path}.{key}"
+        yield from _variable(key, at)
+        yield from _text(item, at)
+
+
+def _group(value: Any, path: str) -> Iterator[Problem]:
+    if isinstance(value, str):
+        yield Problem(path, f"must be a list: [{json.dumps(value)}]")
+    else:
+        yield from _list(value, path, _group_name)
+
+
+def _group_name(value: Any, path: str) -> Iterator[Problem]:
+    problem = next(_text(value, path), None)
+    if problem:
+        yield problem
+    elif why := name_problem(value):
+        yield Problem(path, why)
+
+
+def _id(value: Any, path: str) -> Iterator[Problem]:
+    return _integer(value, path, 0, _MAX_ID)
+
+
+def _when(value: Any, path: str) -> Iterator[Problem]:
+    if value not in ("always", "failure", "never"):
+        yield Problem(path, 'must be "always", "failure" or "never"')
+
+
+def _attempts(value: Any, path: str) -> Iterator[Problem]:
+    if value is not None:
+        yield from _integer(value, path, 1, 10**9)
+
+
+def _codes(value: Any, path: str) -> Iterator[Problem]:
+    return _list(value, path, lambda item, at: _integer(item, at, 0, 255))
+
+
+_RESTART: Mapping[str, _Check] = {
+    "when": _when,
+    "initial": _seconds,
+    "factor": lambda value, path: _number(value, path, 1, 1000),
+    "limit": _seconds,
+    "jitter": lambda value, path: _number(value, path, 0, 1),
+    "threshold": _seconds,
+    "attempts": _attempts,
+    "success": _codes,
+}
+
+
+def _restart(value: Any, path: str) -> Iterator[Problem]:
+    if not isinstance(value, dict):
+        yield Problem(path, f"must be an object, not {_kind(value)}")
+        return
+    for key, item in value.items():
+        if key in _RESTART:
+            yield from _RESTART[key](item, f"{path}.{key}")
+        else:
+            yield Problem(f"{path}.{key}", f"unknown key{_did_you_mean(key, _RESTART)}")
+
+
+_SPEC: Mapping[str, _Check] = {
+    "args": _args,
+    "shell": _some_text,
+    "env": _env,
+    "env_inherit": lambda value, path: _list(value, path, _variable),
+    "config_env": _boolean,
+    "cwd": _some_text,
+    "uid": _id,
+    "gid": _id,
+    "group": _group,
+    "restart": _restart,
+}
+
+UNSUPPORTED = frozenset(
+    "env_file umask nice limits user supplementary_groups no_new_privs stop reload essential after ready health log"
+    " schedule timeout grace retry needs run_args".split()
+)
+"""Keys of the format whose feature this version does not have: a file that asks for one must not run without it."""
+
+KEYS = frozenset(_SPEC) | UNSUPPORTED
+
+
+def problems(value: Any) -> tuple[Problem, ...]:
+    """Everything wrong with a process file's JSON value, in the file's order; empty if it can be obeyed."""
+    return tuple(_problems(value))
+
+
+def _problems(value: Any) -> Iterator[Problem]:
+    if not isinstance(value, dict):
+        yield Problem("", f"must be an object, not {_kind(value)}")
+        return
+    match ("args" in value, "shell" in value):
+        case (True, True):
+            yield Problem("shell", "args and shell exclude each other")
+        case (False, False):
+            yield Problem("", "has neither args nor shell")
+        case _:
+            pass
+    if "uid" in value and "user" in value:
+        yield Problem("user", "uid and user exclude each other")
+    for key, item in value.items():
+        if key in _SPEC:
+            yield from _SPEC[key](item, key)
+        elif key in UNSUPPORTED:
+            yield Problem(key, "not supported by this version")
+
+
+def unknown(value: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of a process file that mean nothing to colony; they are kept and handed on."""
+    return tuple(key for key in value if key not in KEYS)
+
+
+def unknown_note(key: str) -> str:
+    """What to say of an unknown key, with a suggestion where it is a near miss."""
+    return f"unknown key {key!r}{_did_you_mean(key, KEYS)}"
+
+
+def _did_you_mean(key: str, known: Mapping[str, Any] | frozenset[str]) -> str:
+    import difflib  # here: only wrong files pay for it
+
+    close = difflib.get_close_matches(key, sorted(known), 1, 0.75)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+# -- messages -----------------------------------------------------------------------------------------------
+
+
+def signal_name(text: str) -> str | None:
+    """``TERM`` for ``TERM`` or ``SIGTERM`` in any case; None for what is no signal's name, numbers among them."""
+    import signal  # here: an enum of 35 members is slow to build
+
+    name = text.upper().removeprefix("SIG")
+    return name if not text.isdigit() and f"SIG{name}" in signal.Signals.__members__ else None
+
+
+def _name(value: Any, path: str) -> Iterator[Problem]:
+    yield from _group_name(value, path)
+
+
+def _signal(value: Any, path: str) -> Iterator[Problem]:
+    if not isinstance(value, str):
+        yield Problem(path, f"must be a signal's name such as TERM, not {_kind(value)}")
+    elif signal_name(value) is None:
+        yield Problem(path, f"{value[:40]!r} is no signal's name such as TERM")
+
+
+_FIELDS: Mapping[str, _Check] = {"name": _name, "group": _name, "signal": _signal}
+
+MESSAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "RESTART": (("name",),),
+    "RESTART-ALL": ((),),
+    "RESTART-GROUP": (("group",),),
+    "STOP": (("name",), ("group",)),
+    "START": (("name",), ("group",)),
+    "SIGNAL": (("name", "signal"),),
+    "SCAN": ((),),
+}
+"""For each type of message, the sets of fields of which it must have exactly one."""
+
+UNSUPPORTED_MESSAGES = frozenset(("RELOAD", "RUN", "PAUSE", "RESUME", "ROTATE"))
+
+
+def message_problems(value: Any) -> tuple[Problem, ...]:
+    """Everything wrong with a message's JSON value; empty if it is a request."""
+    return tuple(_message_problems(value))
+
+
+def _message_problems(value: Any) -> Iterator[Problem]:
+    if not isinstance(value, dict):
+        yield Problem("", f"must be an object, not {_kind(value)}")
+        return
+    if "by" in value:
+        yield from _text(value["by"], "by")
+    kind = value.get("type")
+    if not isinstance(kind, str):
+        yield Problem("type", "is missing" if kind is None else f"must be a string, not {_kind(kind)}")
+        return
+    kind = kind.upper()
+    if kind in UNSUPPORTED_MESSAGES:
+        yield Problem("type", f"{kind} is not supported by this version")
+        return
+    if kind not in MESSAGES:
+        yield Problem("type", f"unknown type {kind[:40]!r}{_did_you_mean(kind, MESSAGES)}")
+        return
+    shapes = MESSAGES[kind]
+    given = {field for shape in shapes for field in shape if field in value}
+    if not any(given == set(shape) for shape in shapes):
+        wanted = " or ".join(" and ".join(shape) for shape in shapes)
+        also = " alone" if given else ""
+        yield Problem("", f"{kind} takes {wanted}{also}" if wanted else f"{kind} takes no {' or '.join(sorted(given))}")
+    for field in sorted(given):
+        yield from _FIELDS[field](value[field], field)
