@@ -28,7 +28,13 @@ def write(path: str, data: bytes, *, mode: int | None = None, group: int | None 
 
 
 def write_at(
-    directory: int, filename: str, data: bytes, *, mode: int | None = None, group: int | None = None, durable: bool = True
+    directory: int,
+    filename: str,
+    data: bytes,
+    *,
+    mode: int | None = None,
+    group: int | None = None,
+    durable: bool = True,
 ) -> None:
     """As `write`, for ``filename`` in the directory that the descriptor ``directory`` has open."""
     above = os.fstat(directory)

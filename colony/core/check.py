@@ -124,9 +124,7 @@ def decode(data: bytes, limit: int) -> Any:
         if text.count("[") + text.count("{") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
             raise RecursionError
     except json.JSONDecodeError as error:
-        raise Malformed(
-            f"not JSON: {error.msg} at line {error.lineno} column {error.colno}", whole=False
-        ) from None
+        raise Malformed(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}", whole=False) from None
     except RecursionError:
         raise Malformed("nested too deeply", whole=True) from None
     except UnicodeEncodeError:
