@@ -1,0 +1,1 @@
+"""What colony costs, beside its peers, in one run."""

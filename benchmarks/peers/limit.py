@@ -1,0 +1,78 @@
+"""The limit: a bare loop that starts the same children, and again when they end."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.peer import Peer, Program, Unavailable
+from benchmarks.programs import compiled, source
+
+_ADD = """\
+import argparse, json, os
+parser = argparse.ArgumentParser()
+parser.add_argument("control")
+parser.add_argument("name")
+asked = parser.parse_args()
+control = os.open(asked.control, os.O_WRONLY)
+os.write(control, f"+{asked.name}\\n".encode())
+"""
+
+
+class _Limit(Peer):
+    """A loop of ours that is told through a FIFO; its programs must all be the same child."""
+
+    def define(self, place: Path, programs: Sequence[Program]) -> None:
+        (place / "names").write_text("".join(program.name + "\n" for program in programs))
+        (place / "child").write_text("\n".join(programs[0].argv[:2] if programs else ("/bin/true", "none")))
+        os.mkfifo(place / "control", 0o600)
+
+    def _arguments(self, place: Path) -> list[str]:
+        return [*(place / "child").read_text().split("\n"), str(place / "names"), str(place / "control")]
+
+    def _tell(self, place: Path, line: str) -> None:
+        control = os.open(place / "control", os.O_WRONLY)
+        os.write(control, line.encode())
+        os.close(control)
+
+    def add(self, place: Path, program: Program) -> None:
+        self._tell(place, f"+{program.name}\n")
+
+    def add_command(self, place: Path, program: Program) -> Sequence[str]:
+        # A bare interpreter with the two imports that a command line with JSON cannot do without.
+        return [sys.executable, "-c", _ADD, str(place / "control"), program.name]
+
+    def restart(self, place: Path, name: str) -> None:
+        self._tell(place, f"-{name}\n")
+
+
+class LimitPopen(_Limit):
+    """On ``subprocess.Popen``."""
+
+    name = "limit"
+
+    def install(self, cache: Path) -> str:
+        return f"subprocess.Popen of Python {platform.python_version()}"
+
+    def command(self, place: Path) -> Sequence[str]:
+        return [sys.executable, str(source("loop.py")), *self._arguments(place)]
+
+
+class LimitC(_Limit):
+    """On C's ``posix_spawn``."""
+
+    name = "limit-c"
+    _program = Path()
+
+    def install(self, cache: Path) -> str:
+        found = compiled("loop", cache)
+        if found is None:
+            raise Unavailable("no C compiler")
+        self._program = found
+        return "posix_spawn of " + " ".join(platform.libc_ver())
+
+    def command(self, place: Path) -> Sequence[str]:
+        return [str(self._program), *self._arguments(place)]

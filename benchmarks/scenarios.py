@@ -1,0 +1,357 @@
+"""What is measured: one function a scenario, one round of it at a time, and their table."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks import processes
+from benchmarks.peer import Peer, Unavailable
+from benchmarks.reports import Late
+from benchmarks.stage import Stage
+
+Samples = Mapping[str, Sequence[float]]
+"""What a round found: the title of a measure -> its samples."""
+
+Round = Callable[[Sequence[Peer], Path, int], Iterator[tuple[Peer, Samples | str]]]
+"""(peers in this round's order, the child, n) -> for each peer its samples, or why there are none."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column: its title with the unit, whether ``x limit`` stands beside it, and how many decimals it is worth."""
+
+    title: str
+    ratio: bool = True
+    digits: int = 2
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A row of the table of goals: ``n`` and ``rounds`` are what it runs with unless told otherwise."""
+
+    name: str
+    title: str
+    measures: tuple[Measure, ...]
+    n: int
+    rounds: int
+    round: Round
+
+
+def _one_by_one(measure: Callable[[Peer, Path, int], Samples]) -> Round:
+    """A round in which the peers take turns, each alone on the machine."""
+
+    def in_turn(peers: Sequence[Peer], child: Path, n: int) -> Iterator[tuple[Peer, Samples | str]]:
+        for peer in peers:
+            try:
+                yield peer, measure(peer, child, n)
+            except (Late, Unavailable) as reason:
+                yield peer, str(reason)
+
+    return in_turn
+
+
+def _milliseconds(later: float, earlier: float) -> float:
+    return (later - earlier) * 1000
+
+
+def _all_up(peer: Peer, child: Path, n: int) -> Samples:
+    """From the start of the supervisor's command to the first breath of the last child."""
+    with Stage(peer, child, n) as stage:
+        at = [report.at - stage.began for report in stage.up().values()]
+        return {"all up, s": [max(at)], "first up, s": [min(at)]}
+
+
+def _back_after_kill(stage: Stage, name: str) -> float:
+    """Milliseconds from just before SIGKILL to the first breath of the next instance."""
+    pid = stage.pid(name)
+    before = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    return _milliseconds(stage.next([name])[name].at, before)
+
+
+def _one_killed(peer: Peer, child: Path, n: int) -> Samples:
+    """Ten of the children are killed, one after another; then the only child of a supervisor without others."""
+    kills = 10
+    with Stage(peer, child, n + kills) as stage:
+        stage.up()
+        stage.ripen()
+        beside = []
+        for name in random.sample(stage.names, kills):
+            beside.append(_back_after_kill(stage, name))
+            time.sleep(0.05)
+    with Stage(peer, child, 1) as stage:
+        stage.up()
+        alone = []
+        for _ in range(3):
+            stage.ripen()
+            alone.append(_back_after_kill(stage, stage.names[0]))
+    return {"alone, ms": alone, "beside the others, ms": beside}
+
+
+def _all_killed(peer: Peer, child: Path, n: int) -> Samples:
+    """From just before the first of ``n`` SIGKILLs in a row to the first breath of the last one back."""
+    with Stage(peer, child, n) as stage:
+        stage.up()
+        stage.ripen()
+        pids = [stage.pid(name) for name in stage.names]
+        before = time.monotonic()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        back = stage.next(stage.names)
+        return {"all back, s": [max(report.at for report in back.values()) - before]}
+
+
+def _several(peer: Peer) -> Iterator[int]:
+    """
+    Numbers of as many samples as a round has time for, each begun at a fair moment.
+
+    A peer that looks every so often is asked at a random phase of that period: asked right after its start, it would
+    be measured at its worst every time.
+    """
+    for number in range(1 if peer.period > 1 else 5):
+        time.sleep(random.uniform(0.05, max(peer.period, 0.1)))
+        yield number
+
+
+def _file(peer: Peer, child: Path, n: int) -> Samples:
+    """From just before the file of one more program is written (or the call is made) to that program's first breath."""
+    with Stage(peer, child, n) as stage:
+        stage.up()
+        stage.ripen()
+        found = []
+        for number in _several(peer):
+            name = f"more{number}"
+            before = stage.add(name)
+            found.append(_milliseconds(stage.next([name])[name].at, before))
+        return {"running after, ms": found}
+
+
+def _ctl_add(peer: Peer, child: Path, n: int) -> Samples:
+    """From just before the command line is started to the first breath of the program that it adds."""
+    with Stage(peer, child, n) as stage:
+        stage.up()
+        stage.ripen()
+        found = []
+        for number in _several(peer):
+            name = f"more{number}"
+            before = stage.type_add(name)
+            found.append(_milliseconds(stage.next([name])[name].at, before))
+            processes.reap()
+        return {"running after, ms": found}
+
+
+def _restart(peer: Peer, child: Path, n: int) -> Samples:
+    """From just before the message is written (or the call is made) to the first breath of the new instance."""
+    with Stage(peer, child, n) as stage:
+        stage.up()
+        stage.ripen()
+        found = []
+        for number in _several(peer):
+            name = stage.names[number % n]
+            before = stage.restart(name)
+            found.append(_milliseconds(stage.next([name])[name].at, before))
+        return {"new instance after, ms": found}
+
+
+def _idle(peers: Sequence[Peer], child: Path, n: int) -> Iterator[tuple[Peer, Samples | str]]:
+    """All peers idle side by side in the same 20 s; two scans at colony's default frequency."""
+    window = 20.0
+    with ExitStack() as end:
+        stages: list[Stage] = []
+        for peer in peers:
+            try:
+                stage = end.enter_context(Stage(peer, child, n))
+                stage.up()
+            except (Late, Unavailable) as reason:
+                yield peer, str(reason)
+            else:
+                stages.append(stage)
+        time.sleep(3)
+        own = [stage.own() for stage in stages]
+        began, before = time.monotonic(), [processes.cpu(pids) for pids in own]
+        time.sleep(window)
+        after, span = [processes.cpu(pids) for pids in own], time.monotonic() - began
+        for stage, earlier, later in zip(stages, before, after, strict=True):
+            yield stage.peer, {"CPU, ms per s": [(later - earlier) / span]}
+
+
+def _memory(peer: Peer, child: Path, n: int) -> Samples:
+    """The supervisor's own processes, without the children, 1.5 s after the last child began; and with none at all."""
+    samples: dict[str, list[float]] = {}
+    for count, about in ((0, "with none"), (n, "with n")):
+        with Stage(peer, child, count) as stage:
+            stage.up()
+            time.sleep(1.5)
+            proportional, unshared = processes.memory(stage.own())
+            samples[f"PSS {about}, MiB"] = [proportional]
+            samples[f"unshared {about}, MiB"] = [unshared]
+    return samples
+
+
+def _stop(stage: Stage, bound: float) -> tuple[float, int]:
+    """TERM to the supervisor. Returns the seconds until all that end have ended, and how many children have not."""
+    pids = {stage.pid(name) for name in stage.names}
+    pids = {pid for pid in pids if processes.alive(pid)}
+    before = time.monotonic()
+    os.kill(stage.supervisor, signal.SIGTERM)
+    gone = processes.wait_for_ends({stage.supervisor}, bound)
+    # What its last signals reach ends within a moment; who is there a second later was forgotten.
+    gone |= processes.wait_for_ends(pids, 1.0 if gone else 0.0)
+    return max(gone.values(), default=time.monotonic()) - before, len(pids - gone.keys())
+
+
+def _shutdown(peer: Peer, child: Path, n: int) -> Samples:
+    """From just before SIGTERM until the supervisor and all its children have ended; and who has not."""
+    with Stage(peer, child, n) as stage:
+        stage.up()
+        stage.ripen()
+        seconds, left = _stop(stage, 30.0)
+        return {"all gone, s": [seconds], "orphans": [left]}
+
+
+def _crash(peer: Peer, child: Path, n: int) -> Samples:
+    """The supervisor is killed and started again; 4 s later we look; then it is told to stop."""
+    with Stage(peer, child, n) as stage:
+        first = stage.up()
+        stage.ripen()
+        os.kill(stage.supervisor, signal.SIGKILL)
+        processes.wait_for_ends({stage.supervisor}, 5.0)
+        processes.reap()
+        stage.start()
+        until = time.monotonic() + 4.0
+        while (left := until - time.monotonic()) > 0:
+            stage.reports.hear(min(left, 0.05))
+            processes.reap()  # an orphan's end shows to its next supervisor only once its parent, us, has reaped it
+        living = [[one for one in stage.reports.began[name] if processes.alive(one.pid)] for name in stage.names]
+        restarts = sum(stage.reports.began[name][-1] != first[name] for name in stage.names)
+        duplicates = sum(len(instances) > 1 for instances in living)
+        down = sum(not instances for instances in living)
+        pids = {one.pid for instances in living for one in instances}
+        os.kill(stage.supervisor, signal.SIGTERM)
+        if processes.wait_for_ends({stage.supervisor}, 30.0):
+            pids -= processes.wait_for_ends(pids, 1.0).keys()
+        return {"duplicates": [duplicates], "restarts": [restarts], "down": [down], "left at its stop": [len(pids)]}
+
+
+def _count(title: str) -> Measure:
+    return Measure(title, ratio=False, digits=0)
+
+
+every: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(
+            "all-up",
+            "{n} configured: all up",
+            (Measure("all up, s"), Measure("first up, s", ratio=False)),
+            1000,
+            3,
+            _one_by_one(_all_up),
+        ),
+        Scenario(
+            "one-killed",
+            "one killed: back after, alone and beside {n} others",
+            (Measure("alone, ms"), Measure("beside the others, ms")),
+            500,
+            2,
+            _one_by_one(_one_killed),
+        ),
+        Scenario(
+            "all-killed",
+            "{n} killed at once: all back",
+            (Measure("all back, s", digits=3),),
+            500,
+            3,
+            _one_by_one(_all_killed),
+        ),
+        Scenario(
+            "file",
+            "file written -> running, beside {n} others",
+            (Measure("running after, ms"),),
+            20,
+            3,
+            _one_by_one(_file),
+        ),
+        Scenario(
+            "ctl-add",
+            "`ctl add` typed -> running, beside {n} others",
+            (Measure("running after, ms", digits=1),),
+            20,
+            3,
+            _one_by_one(_ctl_add),
+        ),
+        Scenario(
+            "restart",
+            "restart by message, one of {n}",
+            (Measure("new instance after, ms"),),
+            20,
+            3,
+            _one_by_one(_restart),
+        ),
+        Scenario(
+            "idle",
+            "{n} idle: CPU ms per s",
+            (Measure("CPU, ms per s", ratio=False, digits=3),),
+            500,
+            2,
+            _idle,
+        ),
+        Scenario(
+            "memory",
+            "memory of the supervisor, 0 / {n} processes",
+            tuple(
+                Measure(f"{kind} with {count}, MiB", ratio=False, digits=1)
+                for count in ("none", "n")
+                for kind in ("PSS", "unshared")
+            ),
+            1000,
+            2,
+            _one_by_one(_memory),
+        ),
+        Scenario(
+            "shutdown",
+            "SIGTERM with {n}: all gone, orphans",
+            (Measure("all gone, s", digits=3), _count("orphans")),
+            500,
+            3,
+            _one_by_one(_shutdown),
+        ),
+        Scenario(
+            "crash",
+            "kill -9 of the supervisor with {n}, started again: duplicates, restarts",
+            (_count("duplicates"), _count("restarts"), _count("down"), _count("left at its stop")),
+            20,
+            2,
+            _one_by_one(_crash),
+        ),
+    )
+}
+
+
+def prove(peer: Peer, child: Path) -> None:
+    """Run one child once: warms the caches, and raises Unavailable if this peer does not work here."""
+    try:
+        with Stage(peer, child, 1) as stage:
+            stage.up(20.0)
+    except Late as reason:
+        raise Unavailable(f"does not start one child: {reason}") from None
+
+
+def summary(samples: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+    """(median, smallest, largest) of all samples of all rounds."""
+    flat = [sample for one in samples for sample in one]
+    return median(flat), min(flat), max(flat)
+
+
+def ratio(samples: Sequence[Sequence[float]], limit: Sequence[Sequence[float]]) -> float | None:
+    """The median over the rounds of (median of this peer / median of the limit in the same round)."""
+    each = [median(own) / median(bare) for own, bare in zip(samples, limit, strict=False) if own and bare]
+    return median(each) if each else None

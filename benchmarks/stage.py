@@ -1,0 +1,130 @@
+"""One run of one peer: its directory, its supervisor, its children's reports, and the end of them all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from benchmarks import processes
+from benchmarks.peer import Peer, Program
+from benchmarks.reports import Late, Report, Reports
+
+BOUND = 60.0
+"""Seconds after which a supervisor is taken not to do what it was asked."""
+
+RIPE = 1.5
+"""Seconds after which a death is no early one: peers restart early deaths later, by design."""
+
+
+def environment(peer: Peer, place: Path) -> dict[str, str]:
+    """What a peer's commands get: nothing of ours but where programs and the home are."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return {**kept, **peer.environment(place)}
+
+
+class Stage:
+    """
+    ``peer`` with ``count`` programs configured, not started yet; leaving the context ends all and removes the directory.
+
+    ``names`` are the programs' names, ``supervisor`` the pid of the last one started, ``began`` its start (monotonic).
+    """
+
+    def __init__(self, peer: Peer, child: Path, count: int) -> None:
+        self.peer = peer
+        self.place = Path(tempfile.mkdtemp(prefix="colony-benchmark-"))
+        self._child = child
+        self.log = self.place / "supervisor.out"
+        self.supervisor = 0
+        self.began = 0.0
+        self._own = self.place / "own"
+        self._own.mkdir()
+        self._fifo = self.place / "reports"
+        self.reports = Reports(self._fifo)
+        programs = [self.program(f"c{number:04}") for number in range(count)]
+        self.names: Sequence[str] = [program.name for program in programs]
+        try:
+            self.peer.define(self._own, programs)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            processes.end_descendants()
+        finally:
+            self.reports.close()
+            shutil.rmtree(self.place, ignore_errors=True)
+
+    def program(self, name: str) -> Program:
+        """A child of that name, which reports here."""
+        return Program(name, (str(self._child), str(self._fifo), name))
+
+    def start(self) -> None:
+        """Start the supervisor, and do not wait for anything."""
+        argv, around = self.peer.command(self._own), environment(self.peer, self._own)
+        self.began = time.monotonic()
+        self.supervisor = processes.start(argv, around, self.log)
+
+    def up(self, bound: float = BOUND) -> dict[str, Report]:
+        """Start the supervisor and wait until everybody runs. Raises Late with the log's last line."""
+        self.start()
+        return self.next(self.names, bound)
+
+    def next(self, names: Sequence[str], bound: float = BOUND) -> dict[str, Report]:
+        """The next report of each of ``names``, reaping meanwhile. Raises Late with the log's last line."""
+        until = time.monotonic() + bound
+        try:
+            return self.reports.next(names, until - time.monotonic())
+        except Late as late:
+            last = self.log.read_text(errors="replace").strip().splitlines()[-1:] if self.log.exists() else []
+            raise Late(f"{late}; it said last: {''.join(last)[-200:] or 'nothing'}") from None
+
+    def ripen(self) -> None:
+        """Wait until the youngest child has lived long enough that its death counts as no early one."""
+        self.reports.hear()
+        youngest = max((reports[-1].at for reports in self.reports.began.values()), default=0.0)
+        time.sleep(max(0.0, youngest + RIPE - time.monotonic()))
+
+    def pid(self, name: str) -> int:
+        """The pid that ``name`` reported last."""
+        return self.reports.began[name][-1].pid
+
+    def children(self) -> set[int]:
+        """Every pid that was ever reported."""
+        return {report.pid for reports in self.reports.began.values() for report in reports}
+
+    def own(self) -> list[int]:
+        """The supervisor's own processes: itself and all below it that are no children of ours to measure."""
+        children = self.children()
+        below = processes.descendants(self.supervisor)
+        return [pid for pid in (self.supervisor, *below) if pid not in children]
+
+    def add(self, name: str) -> float:
+        """Add one more program by file or socket. Returns the monotonic second just before."""
+        program = self.program(name)
+        before = time.monotonic()
+        self.peer.add(self._own, program)
+        return before
+
+    def type_add(self, name: str) -> float:
+        """Add one more program by the command that a person types, not waiting for it. Returns the second just before."""
+        argv, around = self.peer.add_command(self._own, self.program(name)), environment(self.peer, self._own)
+        before = time.monotonic()
+        processes.start(argv, around, self.place / "command.out")
+        return before
+
+    def restart(self, name: str) -> float:
+        """Ask for a restart of ``name``. Returns the monotonic second just before."""
+        before = time.monotonic()
+        self.peer.restart(self._own, name)
+        return before
