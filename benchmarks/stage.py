@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from benchmarks import processes
 from benchmarks.peer import Peer, Program
@@ -29,7 +30,7 @@ def environment(peer: Peer, place: Path) -> dict[str, str]:
 
 class Stage:
     """
-    ``peer`` with ``count`` programs configured, not started yet; leaving the context ends all and removes the directory.
+    ``peer`` with ``count`` programs configured, not started yet; leaving ends all and removes the directory.
 
     ``names`` are the programs' names, ``supervisor`` the pid of the last one started, ``began`` its start (monotonic).
     """
@@ -53,7 +54,7 @@ class Stage:
             self.__exit__(None, None, None)
             raise
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -117,7 +118,7 @@ class Stage:
         return before
 
     def type_add(self, name: str) -> float:
-        """Add one more program by the command that a person types, not waiting for it. Returns the second just before."""
+        """Add one more program by the command that a person types, without waiting. Returns the second just before."""
         argv, around = self.peer.add_command(self._own, self.program(name)), environment(self.peer, self._own)
         before = time.monotonic()
         processes.start(argv, around, self.place / "command.out")
