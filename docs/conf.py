@@ -10,7 +10,7 @@ from colony import __version__  # noqa: E402
 
 project = "colony"
 author = "The colony authors"
-copyright = "2026, The colony authors"  # noqa: A001
+copyright = "2026, The colony authors"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
