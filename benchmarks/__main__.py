@@ -6,9 +6,12 @@ import argparse
 import os
 import platform
 import shlex
+import shutil
 import signal
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import peers, processes, programs, results, scenarios
@@ -77,19 +80,37 @@ def _end(signum: int, frame: object) -> None:
     raise SystemExit(128 + signum)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Measure what ``argv`` asks for. Ended early by INT, TERM or HUP, it leaves nothing behind."""
-    asked = _arguments(argv)
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, _end)
-    os.chdir("/")  # no peer finds anything by where it was started
+@contextmanager
+def _leaving_nothing() -> Iterator[None]:
+    """However we end, by INT, TERM or HUP too and in the midst of tidying up, no process and no file is left."""
+    enders = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     processes.raise_descriptor_limit()
     processes.become_subreaper()
+    tempfile.tempdir = tempfile.mkdtemp(prefix="colony-benchmark-")
+    try:
+        for signum in enders:
+            signal.signal(signum, _end)
+        yield
+    finally:
+        for signum in enders:
+            signal.signal(signum, signal.SIG_IGN)
+        processes.end_descendants()
+        shutil.rmtree(tempfile.tempdir)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure what ``argv`` asks for."""
+    asked = _arguments(argv)
+    os.chdir("/")  # no peer finds anything by where it was started
+    with _leaving_nothing():
+        _run(asked, "python -m benchmarks " + shlex.join(argv))
+
+
+def _run(asked: argparse.Namespace, command: str) -> None:
     child, made_of = programs.child(asked.cache)
     _say(made_of)
     machine = results.machine()
     working, about = _available(asked.peers.split(","), child, asked.cache)
-    command = "python -m benchmarks " + shlex.join(argv)
     for name in scenarios.every if "all" in asked.scenario else asked.scenario:
         scenario = scenarios.every[name]
         for n in [int(word) for word in asked.n.split(",") if word] or [scenario.n]:

@@ -37,7 +37,7 @@ class Stage:
 
     def __init__(self, peer: Peer, child: Path, count: int) -> None:
         self.peer = peer
-        self.place = Path(tempfile.mkdtemp(prefix="colony-benchmark-"))
+        self.place = Path(tempfile.mkdtemp(prefix="stage-"))
         self._child = child
         self.log = self.place / "supervisor.out"
         self.supervisor = 0
