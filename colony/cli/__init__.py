@@ -1,0 +1,127 @@
+"""
+The command line: finds the verb, lets its module do it, and turns every error into one line and an exit code.
+
+A verb's module is imported when it is asked for, and no other.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import namedtuple
+from importlib import import_module
+
+from colony.cli import arguments
+from colony.cli.output import Output
+from colony.ctllib import INVALID, Places, Refused
+
+TYPE_CHECKING = False  # not typing's: importing typing would cost 4 ms
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED = 130
+
+
+class Verb(namedtuple("Verb", ("module", "usage", "summary"))):
+    """Where a verb is: the function of its name in ``colony.cli.MODULE``, its options in ``options`` there."""
+
+    __slots__ = ()
+    module: str
+    usage: str
+    summary: str
+
+
+_COMMAND = "NAME [--cmd CMD] [--arg ARG]... | NAME -- CMD [ARG]..."
+
+VERBS = {
+    "add": Verb("add", _COMMAND, "write a process file; the same again changes nothing"),
+    "remove": Verb("remove", "NAME...", "delete process files; their processes stop"),
+    "validate": Verb("validate", "[PATH...]", "say all that is wrong with process files"),
+    "diff": Verb("diff", "[NAME...]", "say where the files differ from what runs"),
+    "restart": Verb("ask", "NAME...", "have new instances started"),
+    "restart-all": Verb("ask", "", "the same for every process that is not stopped"),
+    "restart-group": Verb("ask", "GROUP...", "the same for the processes of a group"),
+    "start": Verb("ask", "NAME... | --group GROUP", "end a stop, or a backoff"),
+    "stop": Verb("ask", "NAME... | --group GROUP", "stop, until started again"),
+    "signal": Verb("ask", "NAME SIGNAL", "send a signal to a process and its group"),
+    "scan": Verb("ask", "", "have the process files looked at now"),
+    "status": Verb("status", "[NAME...]", "what is"),
+    "show": Verb("show", "NAME", "one process: its definition, its status, its problems"),
+    "wait": Verb("wait", "NAME... [--for running|ready|stopped|done]", "return when it is so"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what ``argv`` says (None: the process's own arguments); the exit code."""
+    output = Output()
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return output.end(_main(words, output))
+    except KeyboardInterrupt:
+        return output.fail("interrupted", INTERRUPTED)
+    except arguments.Usage as usage:
+        output.json = output.json or "--json" in words
+        return output.fail(str(usage), INVALID)
+    except Refused as refused:
+        return output.fail(str(refused), refused.code, refused.problems)
+    except OSError as error:
+        where = f": {os.fsdecode(error.filename)}" if error.filename else ""
+        return output.fail(f"cannot {output.action}: {(error.strerror or str(error)).lower()}{where}", 1)
+
+
+def _main(argv: list[str], output: Output) -> int:
+    words = arguments.sort(argv)
+    if words.positionals[:1] == ["ctl"]:  # python -m colony ctl VERB is colony VERB
+        del words.positionals[0]
+    if not words.positionals:
+        if "--version" in words.options:
+            from colony import __version__
+
+            output.say(f"colony {__version__}")
+            return 0
+        if "--help" in words.options or "-h" in words.options:
+            output.say(_overview())
+            return 0
+        raise arguments.Usage("say what to do: colony VERB; colony --help lists the verbs")
+    verb = output.action = words.positionals.pop(0)
+    if verb not in VERBS:
+        raise arguments.Usage(f"unknown verb {verb[:40]!r}{_did_you_mean(verb)}")
+    module = import_module(f"colony.cli.{VERBS[verb].module}")
+    parser = arguments.Parser(verb, VERBS[verb].usage, VERBS[verb].summary)
+    module.options(parser, verb)
+    options = parser.parse(words)
+    if options.help:
+        output.say(parser.format_help().rstrip())
+        return 0
+    output.json = options.json
+    places = Places(
+        options.config or os.environ.get("COLONY_CONFIG") or None,
+        options.messages or os.environ.get("COLONY_MESSAGES") or None,
+        options.state or os.environ.get("COLONY_STATE") or None,
+    )
+    code: int = getattr(module, verb.replace("-", "_"))(places, words, options, output)
+    return code
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    return "\n".join(
+        [
+            "usage: colony [ctl] VERB [options]",
+            "",
+            *(f"  {name:{width}}  {verb.summary}" for name, verb in VERBS.items()),
+            "",
+            "Directories, before or after the verb: --config DIR (COLONY_CONFIG), --messages DIR (COLONY_MESSAGES),",
+            "--state DIR (COLONY_STATE). --json for programs. colony VERB --help for more.",
+            "",
+            "Exit codes: 0 done, 1 failed or refused, 2 usage or an invalid definition, 3 something wanted is not",
+            "running, 4 no such process, 5 no supervisor alive, 124 timed out, 130 interrupted.",
+        ]
+    )
+
+
+def _did_you_mean(verb: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(verb, VERBS, 1)
+    return f"; did you mean {close[0]}?" if close else ""

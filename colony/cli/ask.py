@@ -1,0 +1,143 @@
+"""The verbs that ask: ``restart``, ``restart-all``, ``restart-group``, ``start``, ``stop``, ``signal``, ``scan``."""
+
+from __future__ import annotations
+
+import os
+
+from colony import ctllib
+from colony.cli import arguments
+
+TYPE_CHECKING = False  # not typing's: importing typing would cost 4 ms
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from typing import Any
+
+    from colony.cli.arguments import Parser, Words
+    from colony.cli.output import Output
+    from colony.ctllib import Places
+
+
+def options(parser: Parser, verb: str) -> None:
+    if verb in ("restart", "start", "stop", "signal"):
+        parser.value("--name", metavar="NAME", action="append", help="instead of the positional; repeat")
+    if verb in ("restart-group", "start", "stop"):
+        parser.value("--group", metavar="GROUP", action="append", help="every process of that group; repeat")
+    if verb == "signal":
+        parser.value("--signal", metavar="SIGNAL", help="instead of the second positional: HUP, or SIGHUP")
+    parser.flag("--no-answer", "do not wait for the supervisor's answer")
+    parser.flag("--wait", "return when it has been done")
+    parser.value(
+        "--wait-timeout",
+        metavar="S",
+        convert=arguments.seconds,
+        default=ctllib.WAIT_SECONDS,
+        help="at most so long (60)",
+    )
+
+
+def restart(places: Places, words: Words, options: Namespace, output: Output) -> int:
+    """Have new instances started."""
+    return _ask(places, options, output, [{"kind": "RESTART", "name": name} for name in _names(words, options)])
+
+
+def restart_all(places: Places, words: Words, options: Namespace, output: Output) -> int:
+    """Have new instances of everything started."""
+    arguments.none_left(words)
+    return _ask(places, options, output, [{"kind": "RESTART-ALL"}])
+
+
+def restart_group(places: Places, words: Words, options: Namespace, output: Output) -> int:
+    """Have new instances of groups started."""
+    groups = arguments.names(words, options.group, what="GROUP")
+    return _ask(places, options, output, [{"kind": "RESTART-GROUP", "group": group} for group in groups])
+
+
+def start(places: Places, words: Words, options: Namespace, output: Output) -> int:
+    """End stops and backoffs."""
+    return _ask(places, options, output, _either("START", words, options))
+
+
+def stop(places: Places, words: Words, options: Namespace, output: Output) -> int:
+    """Stop, until started again."""
+    return _ask(places, options, output, _either("STOP", words, options))
+
+
+def signal(places: Places, words: Words, options: Namespace, output: Output) -> int:
+    """Send a signal."""
+    positionals = [*words.positionals, *(words.tail or ())]
+    wanted = options.signal
+    if wanted is None and positionals:
+        wanted = positionals.pop()
+    names = arguments.names(words._replace(positionals=positionals, tail=None), options.name)
+    if wanted is None or len(names) > 1:
+        raise arguments.Usage("needs one NAME and one SIGNAL")
+    return _ask(places, options, output, [{"kind": "SIGNAL", "name": names[0], "signal": wanted}])
+
+
+def scan(places: Places, words: Words, options: Namespace, output: Output) -> int:
+    """Have CONFIG looked at."""
+    arguments.none_left(words)
+    return _ask(places, options, output, [{"kind": "SCAN"}])
+
+
+def _names(words: Words, options: Namespace) -> list[str]:
+    return list(dict.fromkeys(arguments.names(words, options.name)))
+
+
+def _either(kind: str, words: Words, options: Namespace) -> list[dict[str, str]]:
+    """One message for each name, and one for each group."""
+    names = arguments.names(words, options.name, least=0 if options.group else 1)
+    return [
+        *({"kind": kind, "name": name} for name in dict.fromkeys(names)),
+        *({"kind": kind, "group": group} for group in dict.fromkeys(options.group or ())),
+    ]
+
+
+def _ask(places: Places, options: Namespace, output: Output, requests: list[dict[str, str]]) -> int:
+    """Leave a message for each request, then take the answers; the first refusal is the verb's, others are notes."""
+    alive = ctllib.alive(places)
+    if options.wait and not alive:
+        ctllib.must_be_alive(places)
+    before = ctllib.starts(places) if options.wait else {}
+    asked = ctllib.now()
+    for request in requests:  # all or none: a bad one among them is found before the first is written
+        ctllib.request(**request)
+    sent = [(request, ctllib.ask(places, by=_by(), **request)) for request in requests]
+    answers: list[dict[str, Any]] = output.document.setdefault("answers", [])
+    output.document["messages"] = [filename for _, filename in sent]
+    if not alive:
+        output.note(_LEFT)
+        return 0
+    if options.no_answer and not options.wait:
+        return 0
+    failures = []
+    for request, filename in sent:
+        whom = request.get("name") or request.get("group") or "all"
+        output.action = f"{request['kind'].lower()} {whom}"
+        try:
+            told = ctllib.answer(places, filename)
+            answers.append(told)
+            names = ctllib.accepted(told, output.action)
+            if options.wait:
+                ctllib.effect(places, request["kind"], names, before, asked, options.wait_timeout)
+        except ctllib.Refused as refused:
+            if refused.code == ctllib.DEAD and not options.wait:
+                output.note(f"{_LEFT}: the one that was there has ended")
+                break
+            failures.append(refused)
+    for failure in failures[1:]:
+        output.note(str(failure))
+    if failures:
+        raise failures[0]
+    return 0
+
+
+_LEFT = "no supervisor is alive; the message is left for the next one"
+
+
+def _by() -> str:
+    """Who asks, as the answer and the history will say; a courtesy, not a proof."""
+    for variable in ("SUDO_USER", "LOGNAME", "USER"):
+        if name := os.environ.get(variable):
+            return name
+    return f"uid {os.getuid()}"

@@ -1,0 +1,157 @@
+"""``status``: what is, as a table."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from colony import ctllib
+from colony.cli import arguments
+from colony.cli.output import visible
+
+TYPE_CHECKING = False  # not typing's: importing typing would cost 4 ms
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from colony.cli.arguments import Parser, Words
+    from colony.cli.output import Output
+    from colony.ctllib import Places
+
+NOT_RUNNING = 3
+
+_HEADINGS = ("NAME", "STATE", "PID", "UP", "STARTS", "LAST EXIT", "WHY")
+_COLOURS = {"running": "32", "failed": "31", "backoff": "31", "starting": "33", "stopping": "33", "waiting": "33"}
+
+
+def options(parser: Parser, verb: str) -> None:
+    parser.value("--name", metavar="NAME", action="append", help="instead of the positional; repeat")
+    parser.value("-o", metavar="KEYS", dest="keys", help="only these, tab-separated: name,state,pid,last_exit.code,...")
+
+
+def status(places: Places, words: Words, options: Namespace, output: Output) -> int:
+    """Tell what is; exit code 3 if something that is wanted does not run."""
+    names = arguments.names(words, options.name, least=0)
+    supervisor = ctllib.supervisor(places)
+    told = list(ctllib.status(places, names or None).values())
+    output.document |= {"supervisor": supervisor, "processes": told}
+    if options.keys is not None:
+        keys = options.keys.split(",")
+        for one in told:
+            output.say("\t".join(_value(one, key) for key in keys))
+    elif not output.json:
+        for line in _table(told):
+            output.say(line)
+        for line in _notes(told, {} if names else supervisor):
+            output.say(line)
+        output.say(_summary(told, supervisor))
+    return NOT_RUNNING if any(missing(one) for one in told) else 0
+
+
+def missing(told: Mapping[str, Any]) -> bool:
+    """Is it wanted, and does not run?"""
+    return bool(told["wanted"] and told["state"] != "running")
+
+
+def _value(told: Mapping[str, Any], path: str) -> str:
+    """What a dotted path leads to in a status, as one word; ``-`` for null. Raises Usage for a path to nowhere."""
+    value: Any = told
+    for key in path.split("."):
+        if value is None:
+            break
+        if not isinstance(value, dict) or key not in value:
+            raise arguments.Usage(f"-o: no key {path[:40]!r} in a status: {', '.join(told)}")
+        value = value[key]
+    if isinstance(value, str):
+        return visible(value)
+    if value is None:
+        return "-"
+    import json
+
+    return json.dumps(value)
+
+
+def _table(told: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [_HEADINGS, *(row(one) for one in told)]
+    widths = [max(len(cells[column]) for cells in rows) for column in range(len(_HEADINGS) - 1)]
+    lines = []
+    for cells in rows:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+        if _coloured() and cells[1] in _COLOURS:
+            padded[1] = f"\x1b[{_COLOURS[cells[1]]}m{padded[1]}\x1b[m"
+        lines.append("  ".join([*padded, cells[-1]]).rstrip())
+    return lines
+
+
+def row(told: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cells of one status."""
+    return (
+        visible(told["name"]),
+        visible(told["state"]) + (" (not ready)" if told["state"] == "running" and told["ready"] is False else ""),
+        "-" if told["pid"] is None else str(told["pid"]),
+        "-" if told["pid"] is None else age(told["since"]),
+        str(told["starts"]),
+        last_exit(told["last_exit"]),
+        visible(told["why"] or ""),
+    )
+
+
+def last_exit(told: Mapping[str, Any] | None) -> str:
+    """``code 1``, ``KILL``, ``unknown``; ``-`` where there was none."""
+    if told is None:
+        return "-"
+    if told["signal"] is not None:
+        return str(told["signal"])
+    return "unknown" if told["code"] is None else f"code {told['code']}"
+
+
+def age(moment: str) -> str:
+    """How long ago it was, in the two units that matter: ``3h12m``."""
+    from datetime import datetime
+
+    seconds = max(0, int(time.time() - datetime.fromisoformat(moment).timestamp()))
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours}h"
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
+
+
+def _notes(told: Sequence[Mapping[str, Any]], supervisor: Mapping[str, Any]) -> list[str]:
+    """What is wrong with files: each problem a line."""
+    notes = []
+    for one in told:
+        for problem in one["problems"]:
+            where = f"{problem['path']}: " if problem["path"] else ""
+            notes.append(visible(f"! {one['name']}: {where}{problem['message']}"))
+        if one["problems"] and one["digest"] is not None:
+            notes.append(visible(f"! {one['name']}: the last good definition stays in force"))
+    known = {one["name"] for one in told if one["problems"]}
+    for entry, reason in sorted((supervisor.get("broken") or {}).items()):
+        if entry.removesuffix(".json") not in known:
+            notes.append(visible(f"! {entry}: {reason}"))
+    return notes
+
+
+def _summary(told: Sequence[Mapping[str, Any]], supervisor: Mapping[str, Any]) -> str:
+    counts: dict[str, int] = {}
+    for one in told:
+        counts[one["state"]] = counts.get(one["state"], 0) + 1
+    parts = [f"{counts[state]} {state}" for state in sorted(counts, key=lambda state: (state != "running", state))]
+    line = f"{len(told)} process{'' if len(told) == 1 else 'es'}: {', '.join(parts)}" if told else "no processes"
+    if absent := sum(map(missing, told)):
+        line += f"; {absent} wanted and not running"
+    if supervisor.get("pid"):
+        line += f"; supervisor {supervisor['pid']}"
+        if supervisor.get("started"):
+            line += f", up {age(supervisor['started'])}"
+    return line
+
+
+def _coloured() -> bool:
+    return "NO_COLOR" not in os.environ and sys.stdout is not None and sys.stdout.isatty()

@@ -1,0 +1,732 @@
+"""
+Writes process files and messages, whole and durable, and reads what the supervisor tells; standard library only.
+
+All that ctl knows, and the door for programs: ``add(Places("/conf", "/messages"), "echo", "/bin/echo", ["hello"])``.
+Errors are `Refused` or OSError; then nothing has been written, unless it was the waiting for an effect that failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections import namedtuple
+
+from colony import atomic
+from colony.core import check
+
+TYPE_CHECKING = False  # not typing's: importing typing would cost ctl 4 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any, Literal
+
+    from colony.core.check import Problem
+
+    # Any is a JSON value here. A judge looks at one name's status (None: there is none) and whether it is known to be
+    # newer than what was asked; True: it is as it should be; it raises Refused for what will never be.
+    _Judge = Callable[[str, "dict[str, Any] | None", bool], bool]
+
+ANSWER_SECONDS = 10.0
+WAIT_SECONDS = 60.0
+
+INVALID, UNKNOWN, DEAD, LATE = 2, 4, 5, 124
+"""Codes of a `Refused` beside the plain 1: an invalid request, no such process, no supervisor alive, too late."""
+
+
+class Refused(Exception):
+    """
+    What could not be done, then why, in one line; ``problems`` has the details of an invalid definition.
+
+    ``code`` is ctl's exit code for it: 1 refused or failed, 2 invalid, 4 no such process, 5 no supervisor alive,
+    124 timed out.
+    """
+
+    def __init__(self, message: str, problems: Sequence[Problem] = (), code: int = 1) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+        self.code = code
+
+
+# -- places -------------------------------------------------------------------------------------------------
+
+
+class Places(namedtuple("Places", ("config", "messages", "state"), defaults=(None,))):
+    """
+    The three directories.
+
+    ``state`` None: looked up (`state_directory`). ``config`` or ``messages`` may be None where nothing asks for it.
+    """
+
+    __slots__ = ()
+    config: str | os.PathLike[str] | None
+    messages: str | os.PathLike[str] | None
+    state: str | os.PathLike[str] | None
+
+
+def _config(places: Places) -> str:
+    if places.config is None:
+        raise Refused("needs --config DIR, or COLONY_CONFIG", code=INVALID)
+    return os.fspath(places.config)
+
+
+def _messages(places: Places) -> str:
+    if places.messages is None:
+        raise Refused("needs --messages DIR, or COLONY_MESSAGES", code=INVALID)
+    return os.fspath(places.messages)
+
+
+def state_directory(places: Places) -> str:
+    """
+    Where the supervisor tells what is: given, or named by ``MESSAGES/.state``, or beside CONFIG.
+
+    The pointer is believed only if it belongs to root, to the owner of MESSAGES or to us: somebody else's could
+    show us what they please.
+    """
+    if places.state is not None:
+        return os.fspath(places.state)
+    if places.messages is not None:
+        pointer = os.path.join(_messages(places), ".state")
+        try:
+            descriptor = os.open(pointer, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        else:
+            try:
+                owner = os.fstat(descriptor).st_uid
+                if owner not in (0, os.geteuid(), os.stat(_messages(places)).st_uid):
+                    raise Refused(f"cannot believe {pointer}: it belongs to uid {owner}; give --state")
+                path = os.fsdecode(os.read(descriptor, 4096)).strip("\n")
+            finally:
+                os.close(descriptor)
+            if not os.path.isabs(path):
+                raise Refused(f"cannot believe {pointer}: it holds no absolute path; give --state")
+            return path
+    return os.path.realpath(_config(places)) + ".state"
+
+
+def alive(places: Places) -> bool:
+    """Does a supervisor hold the lock that it keeps for life on MESSAGES (or CONFIG, where MESSAGES is not given)?"""
+    import fcntl
+
+    directory = _config(places) if places.messages is None else _messages(places)
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def must_be_alive(places: Places) -> None:
+    """Raises Refused with code 5 if no supervisor is alive."""
+    if not alive(places):
+        directory = places.config if places.messages is None else places.messages
+        raise Refused(f"no supervisor is alive on {os.fspath(directory or '')}", code=DEAD)
+
+
+# -- process files ------------------------------------------------------------------------------------------
+
+
+class Change(namedtuple("Change", ("word", "path", "before", "after"))):
+    """What `put` did or would do (``added``, ``changed``, ``unchanged``); its file; the bytes before or None; after."""
+
+    __slots__ = ()
+    word: Literal["added", "changed", "unchanged"]
+    path: str
+    before: bytes | None
+    after: bytes
+
+
+def add(
+    places: Places,
+    name: str,
+    cmd: str | None,
+    args: Sequence[str],
+    env: Mapping[str, str] | Iterable[str] | None = None,
+    uid: int | None = None,
+    gid: int | None = None,
+    extras: Mapping[str, Any] | None = None,
+    env_inherit: Sequence[str] | None = None,
+    **more: Any,
+) -> str:
+    """
+    Write the process file ``name``, on the disk when this returns; ``added``, ``changed`` or ``unchanged``.
+
+    The arguments are those of `define`.
+    """
+    return put(places, name, define(cmd, args, env, uid, gid, extras, env_inherit, **more)).word
+
+
+def define(
+    cmd: str | None,
+    args: Sequence[str],
+    env: Mapping[str, str] | Iterable[str] | None = None,
+    uid: int | None = None,
+    gid: int | None = None,
+    extras: Mapping[str, Any] | None = None,
+    env_inherit: Sequence[str] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """
+    The definition of a process, not yet validated.
+
+    ``env`` is a mapping or a list of ``K=V``; ``more`` is any key of the format (``cwd="/srv"``), ``extras`` any
+    keys at all, those of other programs among them. None leaves a key out; ``cmd`` is None where ``shell`` is given.
+    """
+    for key in more:
+        if key not in check.KEYS:
+            raise _invalid("define", [check.Problem(key, "no key of the format; keys of your own belong in extras")])
+    definition: dict[str, Any] = {}
+    if isinstance(args, str):
+        raise _invalid("define", [check.Problem("args", "must be a list, not a string")])
+    if cmd is not None:
+        definition["args"] = [cmd, *(args or ())]
+    elif args:
+        raise _invalid("define", [check.Problem("args", "arguments without a command")])
+    given = {
+        "env": None if env is None else _variables(env),
+        "env_inherit": env_inherit,
+        "uid": uid,
+        "gid": gid,
+        **more,
+    }
+    definition |= {key: value for key, value in given.items() if value is not None}
+    for key, value in (extras or {}).items():
+        if key in definition and definition[key] != value:
+            raise _invalid("define", [check.Problem(key, "given twice: in extras and beside them")])
+        definition[key] = value
+    return definition
+
+
+def _variables(env: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
+    """The environment that ``K=V`` texts make, the last of the same K winning."""
+    if isinstance(env, dict) or hasattr(env, "items"):
+        return dict(env)  # type: ignore[arg-type]  # whatever has items makes a dict
+    variables = {}
+    for item in env:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise _invalid("define", [check.Problem("env", f"{item!r} is not K=V")])
+        variables[key] = value
+    return variables
+
+
+def put(places: Places, name: str, definition: Mapping[str, Any], *, dry_run: bool = False) -> Change:
+    """
+    Make CONFIG hold ``definition`` as ``name``: in ``NAME.json`` where that exists, else in ``NAME``.
+
+    It is validated first, as the supervisor will read it. A file that holds the same JSON value already is left
+    as it is. With ``dry_run`` nothing is written.
+    """
+    check_name(name)
+    action = f"add {name}"
+    try:
+        data = f"{json.dumps(definition, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode()
+        value = check.decode(data, check.MAX_SPEC_BYTES)
+    except UnicodeEncodeError:
+        raise _invalid(action, [check.Problem("", "has text that is not UTF-8")]) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _invalid(action, [check.Problem("", str(error))]) from None
+    except check.Malformed as malformed:
+        raise _invalid(action, [check.Problem("", malformed.message)]) from None
+    if found := check.problems(value):
+        raise _invalid(action, found)
+    config = _config(places)
+    there = _files(config, name)
+    if len(there) > 1:
+        raise Refused(f"cannot add {name}: {' and '.join(there)} are both there; remove one")
+    path = there[0] if there else os.path.join(config, name)
+    before = None
+    if there:
+        try:
+            before = _read(path, check.MAX_SPEC_BYTES)
+            if check.canonical(check.decode(before, check.MAX_SPEC_BYTES)) == check.canonical(value):
+                return Change("unchanged", path, before, before)
+        except (check.Malformed, FileNotFoundError):  # broken, or a dangling link: written anew
+            pass
+    if not dry_run:
+        _write(path, data)
+    return Change("changed" if there else "added", path, before, data)
+
+
+def remove(places: Places, name: str) -> None:
+    """
+    Delete the process file of ``name``, for good when this returns, and ring for a scan.
+
+    Raises Refused with code 4 if there is none.
+    """
+    check_name(name)
+    there = _files(_config(places), name)
+    if not there:
+        raise Refused(f"cannot remove {name}: no such process", code=UNKNOWN)
+    for path in there:
+        atomic.remove(path)
+    ring(places)
+
+
+def ring(places: Places) -> str | None:
+    """Ask a living supervisor to look at CONFIG now; the message's file name, None if nobody was there to be asked."""
+    try:
+        return scan(places) if places.messages is not None and alive(places) else None
+    except OSError:  # it looks at its next tick anyway
+        return None
+
+
+def check_name(name: str) -> str:
+    """``name``; raises Refused with code 2 for what can be no process's name."""
+    if problem := check.name_problem(name):
+        raise Refused(problem, [check.Problem("name", problem)], INVALID)
+    return name
+
+
+def _invalid(action: str, problems: Sequence[Problem]) -> Refused:
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return Refused(f"cannot {action}: {problems[0]}{more}", problems, INVALID)
+
+
+def _files(config: str, name: str) -> list[str]:
+    """The directory entries that speak for ``name``: none, one, or by mistake two."""
+    paths = (os.path.join(config, name), os.path.join(config, f"{name}.json"))
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def _read(path: str, limit: int) -> bytes:
+    """At most ``limit`` bytes and one more; raises Malformed for what is no regular file: a FIFO would block us."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise check.Malformed("not a regular file", whole=True)
+        data = b""
+        while len(data) <= limit and (chunk := os.read(descriptor, limit + 1 - len(data))):
+            data += chunk
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: str, data: bytes) -> None:
+    try:
+        atomic.write(path, data)
+    except OSError as error:
+        # The error of a temporary file's name would tell nobody anything.
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+# -- messages -----------------------------------------------------------------------------------------------
+
+_last = 0
+
+
+def ask(places: Places, kind: str, by: str | None = None, **fields: str) -> str:
+    """
+    Write a message, on the disk when this returns; its file name, by which `answer` knows it.
+
+    ``kind`` is the message's type (``RESTART``), ``fields`` what it takes (``name``, ``group``, ``signal``), ``by``
+    who asks. Names of later messages sort after those of earlier ones, and collide with nobody's.
+    """
+    global _last
+    message = request(kind, by, **fields)
+    _last = max(time.time_ns(), _last + 1)
+    filename = f"{_last:020d}-{os.urandom(16).hex()}"
+    _write(os.path.join(_messages(places), filename), f"{json.dumps(message)}\n".encode())
+    return filename
+
+
+def request(kind: str, by: str | None = None, **fields: str) -> dict[str, str]:
+    """The message that `ask` writes. Raises Refused with code 2 if it is none."""
+    message = {"type": kind, **fields}
+    if by is not None:
+        message["by"] = by
+    if found := check.message_problems(message):
+        raise _invalid(f"ask for {kind}", found)
+    if "signal" in fields:
+        message["signal"] = check.signal_name(fields["signal"]) or fields["signal"]
+    return message
+
+
+def restart(places: Places, name: str, by: str | None = None) -> str:
+    """Ask that an instance of ``name`` runs that is started after this."""
+    return ask(places, "RESTART", by, name=name)
+
+
+def restart_all(places: Places, by: str | None = None) -> str:
+    """Ask the same for every process that is not stopped."""
+    return ask(places, "RESTART-ALL", by)
+
+
+restartAll = restart_all  # the name that old callers know
+
+
+def restart_group(places: Places, group: str, by: str | None = None) -> str:
+    """Ask the same for every process of a group that is not stopped."""
+    return ask(places, "RESTART-GROUP", by, group=group)
+
+
+def start(places: Places, name: str | None = None, group: str | None = None, by: str | None = None) -> str:
+    """End what `stop` began, and a backoff; of a name or of a group."""
+    return ask(places, "START", by, **_either(name, group))
+
+
+def stop(places: Places, name: str | None = None, group: str | None = None, by: str | None = None) -> str:
+    """Ask that a name or a group does not run, until it is started or restarted by name."""
+    return ask(places, "STOP", by, **_either(name, group))
+
+
+def signal(places: Places, name: str, signal: str, by: str | None = None) -> str:
+    """Ask that the process group of ``name`` gets a signal: ``HUP``, or ``SIGHUP``."""
+    return ask(places, "SIGNAL", by, name=name, signal=signal)
+
+
+def scan(places: Places, by: str | None = None) -> str:
+    """Ask that CONFIG is looked at now."""
+    return ask(places, "SCAN", by)
+
+
+def _either(name: str | None, group: str | None) -> dict[str, str]:
+    return {key: value for key, value in (("name", name), ("group", group)) if value is not None}
+
+
+def answer(places: Places, filename: str, timeout: float = ANSWER_SECONDS) -> dict[str, Any]:
+    """
+    What the supervisor said to a message, as soon as it has: accepted, and its effect ordered, or refused.
+
+    Raises Refused with code 124 after ``timeout`` seconds, with 5 when no supervisor is alive (any more); the
+    message is left for the next one then.
+    """
+    # A name of ours is made of digits and hex; anything else may not lead out of the directory.
+    path = os.path.join(state_directory(places), "answers", f"{os.path.basename(filename)}.json")
+    message = os.path.join(_messages(places), os.path.basename(filename))
+    taken = None
+    for elapsed in _ticks(places, timeout):
+        told = _told(path)
+        if told is not None:
+            return told
+        if taken is None and not os.path.lexists(message):
+            taken = elapsed
+        elif taken is not None and elapsed - taken > 1:
+            raise Refused(f"the message was taken, but no answer to it is in {os.path.dirname(path)}", code=LATE)
+    raise Refused(f"no answer within {timeout:g} seconds; the message stays", code=LATE)
+
+
+def accepted(told: Mapping[str, Any], action: str) -> list[str]:
+    """The names an answer speaks of; raises Refused with its code if it is a refusal."""
+    if not told.get("ok"):
+        raise Refused(f"cannot {action}: {told.get('error')}", code=int(told.get("code") or 1))
+    return list(told.get("names") or ())
+
+
+# -- what is ------------------------------------------------------------------------------------------------
+
+
+def supervisor(places: Places) -> dict[str, Any]:
+    """What the living supervisor tells of itself; empty if it could not write it."""
+    must_be_alive(places)
+    return _told(os.path.join(state_directory(places), "supervisor.json")) or {}
+
+
+def status(places: Places, names: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
+    """
+    What is, by name, sorted; of all, or of ``names``.
+
+    Raises Refused with code 5 if no supervisor is alive (what the last one wrote is not so any more), with 4 for
+    a name that has none.
+    """
+    must_be_alive(places)
+    directory = os.path.join(state_directory(places), "status")
+    if names is None:
+        try:
+            found = sorted(entry[:-5] for entry in os.listdir(directory) if entry.endswith(".json"))
+        except FileNotFoundError:
+            found = []
+        return {name: told for name in found if (told := _status(directory, name)) is not None}
+    told = {}
+    for name in names:
+        one = _status(directory, check_name(name))
+        if one is None:
+            raise Refused(f"no such process: {name}", code=UNKNOWN)
+        told[name] = one
+    return told
+
+
+def _status(directory: str, name: str) -> dict[str, Any] | None:
+    return _told(os.path.join(directory, f"{name}.json"))
+
+
+def _told(path: str) -> dict[str, Any] | None:
+    """The JSON object in one of the supervisor's files, None if there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            value = json.loads(file.read())
+    except (FileNotFoundError, ValueError):  # it writes whole files; what is no JSON is not its own
+        return None
+    return value if isinstance(value, dict) else None
+
+
+# -- what is written, and whether it is what runs -----------------------------------------------------------
+
+
+class Verdict(namedtuple("Verdict", ("path", "name", "value", "problems", "unknown"))):
+    """One file: its JSON value (None if it has none), all that is wrong with it, and the keys colony does not know."""
+
+    __slots__ = ()
+    path: str
+    name: str
+    value: Any
+    problems: tuple[Problem, ...]
+    unknown: tuple[str, ...]
+
+
+def validate(places: Places, paths: Sequence[str | os.PathLike[str]] | None = None) -> list[Verdict]:
+    """A verdict on every process file of CONFIG, or of ``paths``: files, and directories of them."""
+    verdicts = []
+    for path in [_config(places)] if paths is None else [os.fspath(path) for path in paths]:
+        verdicts += _directory(path) if os.path.isdir(path) else [_verdict(path)]
+    return verdicts
+
+
+def _directory(path: str) -> list[Verdict]:
+    entries = sorted(entry for entry in os.listdir(path) if not check.is_ignored(entry))
+    verdicts = []
+    for entry in entries:
+        name = check.name_of(entry)
+        verdict = _verdict(os.path.join(path, entry))
+        found = []
+        if problem := check.name_problem(name):
+            found.append(check.Problem("", problem))
+        elif name in entries and f"{name}.json" in entries:
+            found.append(check.Problem("", f"{name} and {name}.json are both there"))
+        verdicts.append(verdict._replace(problems=(*found, *verdict.problems)))
+    return verdicts
+
+
+def _verdict(path: str) -> Verdict:
+    name = check.name_of(os.path.basename(path))
+    try:
+        value = check.decode(_read(path, check.MAX_SPEC_BYTES), check.MAX_SPEC_BYTES)
+    except check.Malformed as malformed:
+        return Verdict(path, name, None, (check.Problem("", malformed.message),), ())
+    except OSError as error:
+        return Verdict(path, name, None, (check.Problem("", (error.strerror or str(error)).lower()),), ())
+    return Verdict(path, name, value, check.problems(value), check.unknown(value) if isinstance(value, dict) else ())
+
+
+def definitions(places: Places, name: str) -> list[Verdict]:
+    """The verdicts on the files of one name: none, one, or by mistake two."""
+    return [_verdict(path) for path in _files(_config(places), check_name(name))]
+
+
+def diff(places: Places, names: Sequence[str] | None = None) -> list[tuple[str, str]]:
+    """
+    Where the files and what runs differ: (``added``, ``changed``, ``removed`` or ``broken``, name), sorted by name.
+
+    Raises Refused with code 5 if no supervisor is alive, with 4 for a name that neither knows.
+    """
+    must_be_alive(places)
+    directory = os.path.join(state_directory(places), "status")
+    written: dict[str, list[Verdict]] = {}
+    for verdict in _directory(_config(places)):
+        written.setdefault(verdict.name, []).append(verdict)
+    running = status(places)
+    for name in names or ():
+        if name not in written and name not in running:
+            raise Refused(f"no such process: {name}", code=UNKNOWN)
+    found = []
+    for name in sorted({*written, *running} if names is None else set(names)):
+        word = _difference(written.get(name, ()), _status(directory, name))
+        if word is not None:
+            found.append((word, name))
+    return found
+
+
+def _difference(written: Sequence[Verdict], told: Mapping[str, Any] | None) -> str | None:
+    if not written:
+        return None if told is None else "removed"
+    if any(verdict.problems for verdict in written):
+        return "broken"
+    if told is None or told.get("digest") is None:
+        return "added"
+    return None if told["digest"] == check.digest(written[0].value) else "changed"
+
+
+# -- waiting ------------------------------------------------------------------------------------------------
+
+
+def wait(places: Places, names: Sequence[str], what: str = "ready", timeout: float = WAIT_SECONDS) -> None:
+    """
+    Return when all of ``names`` are ``running``, ``ready``, ``stopped`` (no process left) or ``done``.
+
+    Raises Refused: 1 if one fails meanwhile, 4 if there is none of that name, 5 if no supervisor is alive (any
+    more), 124 after ``timeout`` seconds; each says how the name stood.
+    """
+    if what not in _REACHED:
+        raise Refused(f"cannot wait for {what[:40]!r}: only for {', '.join(_REACHED)}", code=INVALID)
+    must_be_alive(places)
+    reached = _REACHED[what]
+
+    def judge(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
+        if told is None:
+            # A file that is there has its status soon; what has neither is gone, or never was.
+            if what != "stopped" and not (places.config is not None and _files(_config(places), name)):
+                raise Refused(f"no such process: {name}", code=UNKNOWN)
+            return what == "stopped"
+        if reached(told):
+            return True
+        if told["state"] == "failed":
+            raise Refused(f"{name} failed: {told['why']}")
+        return False
+
+    _await(places, names, judge, "", timeout)
+
+
+def _is_running(told: Mapping[str, Any]) -> bool:
+    return bool(told["state"] == "running")
+
+
+def _is_ready(told: Mapping[str, Any]) -> bool:
+    return _is_running(told) and told["ready"] is not False
+
+
+def _is_stopped(told: Mapping[str, Any]) -> bool:
+    return told["pid"] is None and told["state"] in ("stopped", "failed", "waiting")
+
+
+def _is_done(told: Mapping[str, Any]) -> bool:
+    return _is_stopped(told) and bool(told["state"] == "stopped")
+
+
+_REACHED = {"running": _is_running, "ready": _is_ready, "stopped": _is_stopped, "done": _is_done}
+
+
+def now() -> str:
+    """This moment as state files write it."""
+    seconds, fraction = divmod(time.time_ns() // 1000, 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:06d}Z"
+
+
+def starts(places: Places) -> dict[str, int]:
+    """How often each process has been started so far: what `effect` compares with."""
+    return {name: told["starts"] for name, told in status(places).items()}
+
+
+def effect(
+    places: Places,
+    kind: str,
+    names: Sequence[str],
+    before: Mapping[str, int],
+    asked: str,
+    timeout: float = WAIT_SECONDS,
+) -> None:
+    """
+    Return when an accepted message has had its effect on every one of ``names``.
+
+    ``before`` is `starts` and ``asked`` is `now`, both taken before the message was written. Raises Refused as
+    `wait` does; a start that ends in a backoff has failed.
+    """
+    judges: dict[str, _Judge] = {"RESTART": _restarted(before), "START": _started, "STOP": _stopped}
+    judge = judges.get(kind.partition("-")[0])
+    if judge is not None:
+        _await(places, names, judge, asked, timeout)
+
+
+def in_force(places: Places, name: str, digest: str, asked: str, timeout: float = WAIT_SECONDS) -> None:
+    """Return when the definition of that digest runs, and is ready; raises Refused as `effect` does."""
+
+    def judge(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
+        if told is None:
+            return False
+        if told["digest"] == digest:
+            return _outcome(name, told, fresh)
+        if told["state"] == "stopped" and fresh:
+            raise Refused(f"{name} is stopped: {told['why']}")
+        return False
+
+    _await(places, [name], judge, asked, timeout)
+
+
+def gone(places: Places, names: Sequence[str], timeout: float = WAIT_SECONDS) -> None:
+    """Return when nothing is left of removed processes."""
+    _await(places, names, lambda name, told, fresh: told is None, "", timeout)
+
+
+def _restarted(before: Mapping[str, int]) -> _Judge:
+    def judge(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
+        if told is None:
+            return False
+        if told["starts"] > before.get(name, 0):
+            return _outcome(name, told, True)
+        # A start that never came about is not counted.
+        return fresh and told["state"] in ("backoff", "failed") and _outcome(name, told, fresh)
+
+    return judge
+
+
+def _started(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
+    return told is not None and fresh and _outcome(name, told, fresh)
+
+
+def _stopped(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
+    return told is None or (fresh and _is_stopped(told))
+
+
+def _outcome(name: str, told: Mapping[str, Any], fresh: bool) -> bool:
+    """Has a start come to its good end: running and ready, or all done? Raises Refused if to a bad one."""
+    if _is_ready(told):
+        return True
+    if not fresh:
+        return False
+    if told["state"] == "stopped":
+        last = told["last_exit"]
+        if not told["wanted"] or last is None or last["code"] != 0:
+            raise Refused(f"{name} is stopped: {told['why']}")
+        return True
+    if told["state"] in ("backoff", "failed"):
+        raise Refused(f"{name} failed: {told['why']}")
+    return False
+
+
+_LAG = 0.15
+"""Seconds after which a status file is surely newer than an answer: the supervisor writes it within 0.05."""
+
+
+def _await(places: Places, names: Sequence[str], judge: _Judge, asked: str, timeout: float) -> None:
+    """Look at the status of every name until ``judge`` has been content with each once."""
+    pending = list(dict.fromkeys(map(check_name, names)))
+    directory = os.path.join(state_directory(places), "status")
+    told: dict[str, Any] | None = None
+    for elapsed in _ticks(places, timeout):
+        while pending:
+            told = _status(directory, pending[0])
+            fresh = elapsed > _LAG or (told is not None and told["since"] >= asked)
+            if not judge(pending[0], told, fresh):
+                break
+            del pending[0]
+        if not pending:
+            return
+    how = "has no status yet" if told is None else f"is {told['state']}" + (f": {told['why']}" if told["why"] else "")
+    raise Refused(f"timed out after {timeout:g} seconds: {pending[0]} {how}", code=LATE)
+
+
+def _ticks(places: Places, timeout: float) -> Iterator[float]:
+    """
+    The seconds since the first look, at each moment to look again: soon at first, then every 50 ms, once at the end.
+
+    Raises Refused with code 5 when no supervisor is alive any more.
+    """
+    begun = time.monotonic()
+    pause, asked_alive, elapsed = 0.005, 0.0, 0.0
+    while True:
+        yield elapsed
+        if elapsed >= timeout:
+            return
+        if elapsed - asked_alive > 0.25:
+            must_be_alive(places)
+            asked_alive = elapsed
+        time.sleep(min(pause, timeout - elapsed))
+        pause = min(pause * 1.2, 0.05)
+        elapsed = time.monotonic() - begun
