@@ -18,7 +18,7 @@ from colony.core import check
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost ctl 4 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Any, Literal
 
     from colony.core.check import Problem
@@ -549,9 +549,10 @@ def _difference(written: Sequence[Verdict], told: Mapping[str, Any] | None) -> s
         return None if told is None else "removed"
     if any(verdict.problems for verdict in written):
         return "broken"
-    if told is None or told.get("digest") is None:
+    if told is None or (told["digest"] is None and told["problems"]):
         return "added"
-    return None if told["digest"] == check.digest(written[0].value) else "changed"
+    # One that does not run has no digest: it will run what the file says.
+    return None if told["digest"] in (None, check.digest(written[0].value)) else "changed"
 
 
 # -- waiting ------------------------------------------------------------------------------------------------
@@ -628,7 +629,23 @@ def effect(
     ``before`` is `starts` and ``asked`` is `now`, both taken before the message was written. Raises Refused as
     `wait` does; a start that ends in a backoff has failed.
     """
-    judges: dict[str, _Judge] = {"RESTART": _restarted(before), "START": _started, "STOP": _stopped}
+    success = {name: _success(places, name) for name in names}
+
+    def restarted(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
+        if told is None:
+            return False
+        if told["starts"] > before.get(name, 0):
+            return _outcome(name, told, True, asked, success[name])
+        # A start that never came about is not counted.
+        return told["state"] in ("backoff", "failed") and _outcome(name, told, fresh, asked, success[name])
+
+    def started(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
+        return told is not None and fresh and _outcome(name, told, fresh, asked, success[name])
+
+    def stopped(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
+        return told is None or (fresh and _is_stopped(told))
+
+    judges: dict[str, _Judge] = {"RESTART": restarted, "START": started, "STOP": stopped}
     judge = judges.get(kind.partition("-")[0])
     if judge is not None:
         _await(places, names, judge, asked, timeout)
@@ -636,15 +653,11 @@ def effect(
 
 def in_force(places: Places, name: str, digest: str, asked: str, timeout: float = WAIT_SECONDS) -> None:
     """Return when the definition of that digest runs, and is ready; raises Refused as `effect` does."""
+    success = _success(places, name)
 
     def judge(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
-        if told is None:
-            return False
-        if told["digest"] == digest:
-            return _outcome(name, told, fresh)
-        if told["state"] == "stopped" and fresh:
-            raise Refused(f"{name} is stopped: {told['why']}")
-        return False
+        # One that does not run has no digest; what keeps it from running is known to be about this one if it is fresh.
+        return told is not None and told["digest"] in (None, digest) and _outcome(name, told, fresh, asked, success)
 
     _await(places, [name], judge, asked, timeout)
 
@@ -654,40 +667,32 @@ def gone(places: Places, names: Sequence[str], timeout: float = WAIT_SECONDS) ->
     _await(places, names, lambda name, told, fresh: told is None, "", timeout)
 
 
-def _restarted(before: Mapping[str, int]) -> _Judge:
-    def judge(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
-        if told is None:
-            return False
-        if told["starts"] > before.get(name, 0):
-            return _outcome(name, told, True)
-        # A start that never came about is not counted.
-        return fresh and told["state"] in ("backoff", "failed") and _outcome(name, told, fresh)
+def _outcome(name: str, told: Mapping[str, Any], fresh: bool, asked: str, success: Collection[int]) -> bool:
+    """
+    Has a start come to its good end: running and ready, or over and well done?
 
-    return judge
-
-
-def _started(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
-    return told is not None and fresh and _outcome(name, told, fresh)
-
-
-def _stopped(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
-    return told is None or (fresh and _is_stopped(told))
-
-
-def _outcome(name: str, told: Mapping[str, Any], fresh: bool) -> bool:
-    """Has a start come to its good end: running and ready, or all done? Raises Refused if to a bad one."""
+    Raises Refused if to a bad one; one that is not ``fresh`` tells of an earlier start.
+    """
     if _is_ready(told):
         return True
-    if not fresh:
+    if not fresh or told["state"] not in ("stopped", "backoff", "failed"):
         return False
-    if told["state"] == "stopped":
-        last = told["last_exit"]
-        if not told["wanted"] or last is None or last["code"] != 0:
-            raise Refused(f"{name} is stopped: {told['why']}")
+    last = told["last_exit"]
+    over = told["state"] == "stopped" and last is not None and last["code"] in success
+    # Where a STOP is in force it is not wanted; one whose run is over is, or ran just now.
+    if over and (told["wanted"] or last["at"] >= asked):
         return True
-    if told["state"] in ("backoff", "failed"):
-        raise Refused(f"{name} failed: {told['why']}")
-    return False
+    raise Refused(f"{name} {'is stopped' if told['state'] == 'stopped' else 'failed'}: {told['why']}")
+
+
+def _success(places: Places, name: str) -> Collection[int]:
+    """The exit codes that count as well done."""
+    if places.config is not None:
+        for verdict in definitions(places, name):
+            if not verdict.problems:
+                codes: Collection[int] = verdict.value.get("restart", {}).get("success", (0,))
+                return codes
+    return (0,)
 
 
 _LAG = 0.15
