@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import namedtuple
+from collections import Counter, namedtuple
 from fnmatch import fnmatchcase
+from itertools import islice
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost ctl 4 ms
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ MAX_NAME_BYTES = 200
 
 MAX_DEPTH = 100
 """Lists within lists: what is read here must be written again from any depth of Python's own stack."""
+
+MAX_PROBLEMS = 100
+"""As many as anybody reads; each costs time, and a file may be wrong sixty thousand times."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*")
 _IGNORED_ENDINGS = (".new", ".tmp", ".swp", ".swx", ".bak", ".orig", ".rej", ".rpmsave", ".rpmnew", ".rpmorig")
@@ -137,11 +141,8 @@ def decode(data: bytes, limit: int) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise Malformed(f"duplicate key {key!r}", whole=True)
-            seen.add(key)
+        [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise Malformed(f"duplicate key {key!r}", whole=True)
     return value
 
 
@@ -354,8 +355,8 @@ KEYS = frozenset(_SPEC) | UNSUPPORTED
 
 
 def problems(value: Any) -> tuple[Problem, ...]:
-    """Everything wrong with a process file's JSON value, in the file's order; empty if it can be obeyed."""
-    return tuple(_problems(value))
+    """What is wrong with a process file's JSON value, in the file's order; empty if it can be obeyed."""
+    return tuple(islice(_problems(value), MAX_PROBLEMS))
 
 
 def _problems(value: Any) -> Iterator[Problem]:
@@ -459,7 +460,6 @@ def _message_problems(value: Any) -> Iterator[Problem]:
     given = {field for shape in shapes for field in shape if field in value}
     if not any(given == set(shape) for shape in shapes):
         wanted = " or ".join(" and ".join(shape) for shape in shapes)
-        also = " alone" if given else ""
-        yield Problem("", f"{kind} takes {wanted}{also}" if wanted else f"{kind} takes no {' or '.join(sorted(given))}")
+        yield Problem("", f"{kind} needs {wanted}" + (", not both" if len(given) > 1 else ""))
     for field in sorted(given):
         yield from _FIELDS[field](value[field], field)
