@@ -1,0 +1,241 @@
+"""The vocabulary: what a process file means, what a message asks for, how a process ended."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NewType
+
+import attrs
+from pyrsistent import PMap
+
+if TYPE_CHECKING:
+    from colony.core.desired import Desired
+    from colony.core.lifecycle import Unit
+
+Name = NewType("Name", str)
+"""A process's name, as `colony.core.check.name_problem` allows it."""
+
+Pid = NewType("Pid", int)
+"""A process's id, which is its process group's and its own session's id too."""
+
+
+def timestamp(wall: float) -> str:
+    """``2026-11-21T22:18:03.123456Z`` for seconds since the epoch."""
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@attrs.frozen
+class Defaults:
+    """What a process file means where it says nothing; the supervisor's options. All in seconds."""
+
+    threshold: float = 1.0
+    killtime: float = 5.0
+    initial: float = 1.0
+    limit: float = 3600.0
+
+
+@attrs.frozen
+class RestartPolicy:
+    """
+    Whether and how soon a process that ended is started again.
+
+    ``when`` decides by the exit (``success`` are the codes that count as well done); ``threshold``, in seconds,
+    tells an early death from a life; after ``attempts`` early deaths in a row (None: never) it is given up.
+    """
+
+    when: str = "always"
+    initial: float = 1.0
+    factor: float = 2.0
+    limit: float = 3600.0
+    jitter: float = 0.1
+    threshold: float = 1.0
+    attempts: int | None = None
+    success: tuple[int, ...] = (0,)
+
+    def delay(self, streak: int, salt: str) -> float:
+        """
+        Seconds to wait after ``streak`` early deaths in a row.
+
+        0 for no early death; then ``initial``, growing by ``factor`` up to ``limit``, plus up to ``jitter`` of itself.
+        The same ``salt`` gives the same jitter; different ones spread a crowd that died together.
+        """
+        if streak == 0:
+            return 0.0
+        # Beyond 64 doublings everything is past any limit, and factor ** streak past a float.
+        grown = self.initial * self.factor ** min(streak - 1, 64)
+        spread = int.from_bytes(hashlib.sha256(f"{salt} {streak}".encode()).digest()[:4]) / 2**32
+        return min(grown, self.limit) * (1 + self.jitter * spread)
+
+    def wants_more(self, exit: Exit) -> bool:
+        """Is a process to run again that ended so, by itself?"""
+        match self.when:
+            case "always":
+                return True
+            case "failure":
+                return exit.code not in self.success
+            case _:
+                return False
+
+
+@attrs.frozen
+class Rung:
+    """One step of a stop ladder: the signal to send (``TERM``), and seconds to wait before the next step."""
+
+    signal: str
+    seconds: float
+
+
+StopLadder = tuple[Rung, ...]
+
+
+def default_ladder(killtime: float) -> StopLadder:
+    """TERM, ``killtime`` seconds, KILL."""
+    return (Rung("TERM", killtime), Rung("KILL", 0))
+
+
+@attrs.frozen
+class ProcessSpec:
+    """
+    How one process is run and kept.
+
+    ``args`` begins with the executable; a ``shell`` text has become ``/bin/sh -c TEXT``. ``digest`` identifies the
+    JSON value it was read from: two specs are the same if it is. ``cwd``, ``uid``, ``gid`` None: the supervisor's own.
+    ``stop`` is how its process is asked to end; ``killtime`` is the seconds that what it left behind has after TERM.
+    """
+
+    args: tuple[str, ...]
+    digest: str
+    env: tuple[tuple[str, str], ...] = ()
+    env_inherit: tuple[str, ...] = ()
+    config_env: bool = True
+    cwd: str | None = None
+    uid: int | None = None
+    gid: int | None = None
+    group: frozenset[str] = frozenset()
+    restart: RestartPolicy = RestartPolicy()
+    stop: StopLadder = default_ladder(5.0)
+    killtime: float = 5.0
+    unknown: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Exit:
+    """How a process ended: its exit code, or the signal (``KILL``) that ended it; both None if nobody can tell."""
+
+    code: int | None
+    signal: str | None = None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"killed by {self.signal}"
+        return "ended, nobody knows how" if self.code is None else f"exited with code {self.code}"
+
+
+@attrs.frozen
+class Start:
+    """One start of a process: whose, marked by which token (``COLONY.START``), as what, from which bytes."""
+
+    name: Name
+    token: str
+    spec: ProcessSpec
+    source: bytes
+
+
+# -- what a message asks for --------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class One:
+    """The process of that name."""
+
+    name: Name
+
+
+@attrs.frozen
+class Group:
+    """Every process whose ``group`` has that name."""
+
+    group: str
+
+
+@attrs.frozen
+class Everyone:
+    """Every process."""
+
+
+Target = One | Group | Everyone
+
+
+@attrs.frozen
+class AskRestart:
+    """An instance is to run that was started after this was asked."""
+
+    target: Target
+
+
+@attrs.frozen
+class AskStop:
+    """Is to be stopped, and stay so."""
+
+    target: Target
+
+
+@attrs.frozen
+class AskStart:
+    """Is to run again, whatever stopped it."""
+
+    target: Target
+
+
+@attrs.frozen
+class AskSignal:
+    """Its process group is to get that signal (``HUP``)."""
+
+    target: One
+    signal: str
+
+
+@attrs.frozen
+class AskScan:
+    """CONFIG is to be looked at now."""
+
+
+Command = AskRestart | AskStop | AskStart | AskSignal | AskScan
+
+
+@attrs.frozen
+class Message:
+    """One request: the type it was written as (``RESTART-ALL``), what it asks, and who asked, if it says."""
+
+    kind: str
+    command: Command
+    by: str | None
+
+
+@attrs.frozen
+class Answer:
+    """What became of a message; ``code`` is the exit code that ctl hands on: 0 done, 1 refused, 4 no such process."""
+
+    names: tuple[str, ...] = ()
+    code: int = 0
+    error: str | None = None
+
+
+@attrs.frozen
+class NotYet:
+    """It cannot be obeyed now, but perhaps soon; ``otherwise`` is the answer if not."""
+
+    otherwise: Answer
+
+
+# -- what is told -------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Report:
+    """What is, at one moment, and the names that have moved since the report before."""
+
+    units: PMap[Name, Unit]
+    desired: Desired
+    moved: frozenset[Name]

@@ -1,0 +1,130 @@
+"""Turns bytes into the vocabulary: check first, then values; nobody inside sees a JSON dict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from colony.core import check
+from colony.core.check import Problem
+from colony.core.model import (
+    AskRestart,
+    AskScan,
+    AskSignal,
+    AskStart,
+    AskStop,
+    Command,
+    Defaults,
+    Everyone,
+    Group,
+    Message,
+    Name,
+    One,
+    ProcessSpec,
+    RestartPolicy,
+    Target,
+    default_ladder,
+)
+
+# Any is a JSON value that check has found no fault with.
+
+
+class Invalid(Exception):
+    """
+    Bytes that cannot be obeyed, with everything that is wrong with them.
+
+    ``whole`` is False if they are no complete JSON document, and so may still be on their way.
+    ``kind`` and ``by`` are what a message said of itself, where that could be read.
+    """
+
+    def __init__(
+        self, problems: tuple[Problem, ...], *, whole: bool = True, kind: str | None = None, by: str | None = None
+    ) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+        self.whole = whole
+        self.kind = kind
+        self.by = by
+
+
+def _decode(data: bytes, limit: int) -> Any:
+    try:
+        return check.decode(data, limit)
+    except check.Malformed as malformed:
+        raise Invalid((Problem("", malformed.message),), whole=malformed.whole) from None
+
+
+def parse_spec(data: bytes, defaults: Defaults) -> ProcessSpec:
+    """The spec that a process file's bytes hold; raises Invalid."""
+    value = _decode(data, check.MAX_SPEC_BYTES)
+    if problems := check.problems(value):
+        raise Invalid(problems)
+    return ProcessSpec(
+        args=tuple(value["args"]) if "args" in value else ("/bin/sh", "-c", value["shell"]),
+        digest=check.digest(value),
+        env=tuple(value.get("env", {}).items()),
+        env_inherit=tuple(value.get("env_inherit", ())),
+        config_env=value.get("config_env", True),
+        cwd=value.get("cwd"),
+        uid=value.get("uid"),
+        gid=value.get("gid"),
+        group=frozenset(value.get("group", ())),
+        restart=_restart(value.get("restart", {}), defaults),
+        stop=default_ladder(defaults.killtime),
+        killtime=defaults.killtime,
+        unknown=check.unknown(value),
+    )
+
+
+def _restart(value: Mapping[str, Any], defaults: Defaults) -> RestartPolicy:
+    given = dict(value)
+    if "success" in given:
+        given["success"] = tuple(given["success"])
+    policy: dict[str, Any] = {
+        "threshold": defaults.threshold,
+        "initial": defaults.initial,
+        "limit": defaults.limit,
+        **given,
+    }
+    return RestartPolicy(**policy)
+
+
+def parse_message(data: bytes) -> Message:
+    """The request that a message's bytes hold; raises Invalid."""
+    value = _decode(data, check.MAX_MESSAGE_BYTES)
+    if problems := check.message_problems(value):
+        said = value if isinstance(value, dict) else {}
+        kind, by = said.get("type"), said.get("by")
+        raise Invalid(
+            problems,
+            kind=kind.upper() if isinstance(kind, str) else None,
+            by=by if isinstance(by, str) else None,
+        )
+    kind = value["type"].upper()
+    return Message(kind, _command(kind, value), value.get("by"))
+
+
+def _command(kind: str, value: Mapping[str, Any]) -> Command:
+    match kind:
+        case "RESTART":
+            return AskRestart(One(Name(value["name"])))
+        case "RESTART-ALL":
+            return AskRestart(Everyone())
+        case "RESTART-GROUP":
+            return AskRestart(Group(value["group"]))
+        case "STOP":
+            return AskStop(_target(value))
+        case "START":
+            return AskStart(_target(value))
+        case "SIGNAL":
+            signal = check.signal_name(value["signal"])
+            assert signal is not None, "check has let it through"
+            return AskSignal(One(Name(value["name"])), signal)
+        case "SCAN":
+            return AskScan()
+        case _:
+            raise AssertionError(f"check knows {kind}, wire does not")
+
+
+def _target(value: Mapping[str, Any]) -> Target:
+    return One(Name(value["name"])) if "name" in value else Group(value["group"])

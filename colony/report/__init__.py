@@ -1,0 +1,1 @@
+"""Tells: readers of reports, who never call back."""

@@ -1,0 +1,39 @@
+"""``DIR/NAME``: the pid of what runs, for tools that want it in a file; written, removed, never read."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from colony import atomic
+from colony.core.check import name_problem
+from colony.core.model import Name, Report
+
+
+class PidFiles:
+    """Keeps one file a running process in ``path``, whose other files are nobody's business but the operator's."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._pids: dict[Name, int] = {}
+
+    def begin(self) -> None:
+        """Make the directory; what a killed supervisor has left there is no longer true. Raises OSError."""
+        os.makedirs(self._path, exist_ok=True)
+        for entry in os.listdir(self._path):
+            if name_problem(entry) is None:
+                with suppress(OSError):
+                    os.unlink(os.path.join(self._path, entry))
+
+    def __call__(self, report: Report) -> None:
+        """Write or remove the files of what moved. Raises OSError."""
+        for name in report.moved:
+            unit = report.units.get(name)
+            process = None if unit is None else unit.process
+            if process is None:
+                if self._pids.pop(name, None) is not None:
+                    with suppress(FileNotFoundError):
+                        os.unlink(os.path.join(self._path, name))
+            elif self._pids.get(name) != process.pid:
+                atomic.write(os.path.join(self._path, name), b"%d\n" % process.pid, mode=0o644, durable=False)
+                self._pids[name] = process.pid

@@ -1,0 +1,159 @@
+"""``STATE/status/NAME.json`` and ``STATE/supervisor.json``: what is, rewritten only for what moved."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import assert_never
+
+import attrs
+
+from colony import atomic
+from colony.core.desired import Desired
+from colony.core.lifecycle import Backoff, Down, Failed, Spawning, Stopping, Unit, Up
+from colony.core.model import Name, Report, timestamp
+
+
+@attrs.frozen
+class Clocks:
+    """The monotonic clock that instants are on, and the wall's; both in seconds."""
+
+    monotonic: Callable[[], float]
+    wall: Callable[[], float]
+
+    def written(self, instant: float) -> str:
+        """That instant as people and machines write it."""
+        return timestamp(self.wall() - (self.monotonic() - instant))
+
+
+def state_name(unit: Unit) -> str:
+    """One of running, starting, backoff, stopping, stopped, failed."""
+    match unit.state:
+        case Up():
+            return "running"
+        case Spawning():
+            return "starting"
+        case Backoff():
+            return "backoff"
+        case Stopping():
+            return "stopping"
+        case Failed():
+            return "failed"
+        case Down():
+            return "failed" if unit.spec is None else "stopped"
+        case _:
+            assert_never(unit.state)
+
+
+def why(unit: Unit, desired: Desired) -> str:
+    """Why it is in that state, in one line."""
+    match unit.state:
+        case Up() | Spawning():
+            return "wanted" if not desired.problems.get(unit.name) else "its file is bad, the last good one is in force"
+        case Backoff():
+            return f"{_last(unit)}; early deaths in a row: {unit.streak}"
+        case Failed():
+            return f"given up after {unit.streak} early deaths in a row; the last: {_last(unit)}"
+        case Stopping(ending=ending, asked=asked):
+            reason = _unwanted(unit) or ("being restarted" if asked else f"{_last(unit)}, and left others behind")
+            return f"{reason}; sent {ending.ladder[ending.rung].signal}"
+        case Down():
+            reason = _unwanted(unit) or f"{_last(unit)}, and its restart policy wants no more"
+            problems = desired.problems.get(unit.name)
+            return str(problems[0]) if unit.spec is None and problems else reason
+        case _:
+            assert_never(unit.state)
+
+
+def _unwanted(unit: Unit) -> str | None:
+    if unit.closing:
+        return "the supervisor ended"
+    if unit.held:
+        return "a STOP is in force"
+    return "its file was removed" if unit.spec is None else None
+
+
+def _last(unit: Unit) -> str:
+    return f"cannot start: {unit.trouble}" if unit.trouble is not None else str(unit.last_exit)
+
+
+def status(unit: Unit, desired: Desired, clocks: Clocks) -> dict[str, object]:
+    """What ``status/NAME.json`` holds."""
+    process = unit.process
+    last = unit.last_exit
+    return {
+        "name": unit.name,
+        "wanted": unit.wanted or (unit.spec is None and bool(desired.problems.get(unit.name))),
+        "state": state_name(unit),
+        "why": why(unit, desired),
+        "pid": None if process is None else process.pid,
+        "since": clocks.written(unit.since),
+        "starts": unit.starts,
+        "streak": unit.streak,
+        "last_exit": None
+        if last is None or unit.last_exit_at is None
+        else {"code": last.code, "signal": last.signal, "at": clocks.written(unit.last_exit_at)},
+        "next_start": clocks.written(unit.state.until) if isinstance(unit.state, Backoff) else None,
+        "ready": None,
+        "health": None,
+        "digest": None if process is None else process.spec.digest,
+        "problems": [problem._asdict() for problem in desired.problems.get(unit.name, ())],
+        "unknown": [] if unit.spec is None else list(unit.spec.unknown),
+    }
+
+
+class StatusFiles:
+    """Writes them under ``path``, with these modes and that group (None: as it comes)."""
+
+    def __init__(
+        self, path: str, mode: int, group: int | None, clocks: Clocks, about: Callable[[], Mapping[str, object]]
+    ) -> None:
+        """``about`` tells of the supervisor itself: pid, version, started, directories, capabilities."""
+        self._path = path
+        self._mode = mode
+        self._group = group
+        self._clocks = clocks
+        self._about = about
+        self._states: dict[Name, str] = {}
+        self._supervisor: bytes | None = None
+
+    def begin(self) -> None:
+        """Remove what a supervisor before has told; say that this one is here. Raises OSError."""
+        folder = os.path.join(self._path, "status")
+        for entry in os.listdir(folder):
+            with suppress(OSError):
+                os.unlink(os.path.join(folder, entry))
+        self._write_supervisor(Desired())
+
+    def __call__(self, report: Report) -> None:
+        """Tell of what moved. Raises OSError; what was not told is told with its next move."""
+        for name in report.moved:
+            unit = report.units.get(name)
+            if unit is None:
+                self._states.pop(name, None)
+                with suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self._path, "status", f"{name}.json"))
+            else:
+                self._states[name] = state_name(unit)
+                self._write(f"status/{name}.json", status(unit, report.desired, self._clocks))
+        self._write_supervisor(report.desired)
+
+    def _write_supervisor(self, desired: Desired) -> None:
+        broken: dict[str, str] = {name: "; ".join(map(str, problems)) for name, problems in desired.problems.items()}
+        value = {
+            **self._about(),
+            "counts": dict(Counter(self._states.values())),
+            "ignored": sorted(desired.ignored),
+            "broken": {**broken, **desired.strays},
+        }
+        data = json.dumps(value, sort_keys=True).encode()
+        if data != self._supervisor:
+            self._supervisor = data
+            atomic.write(f"{self._path}/supervisor.json", data, mode=self._mode, group=self._group, durable=False)
+
+    def _write(self, filename: str, value: object) -> None:
+        data = json.dumps(value).encode()
+        atomic.write(os.path.join(self._path, filename), data, mode=self._mode, group=self._group, durable=False)

@@ -1,0 +1,1 @@
+"""Does: Twisted and the operating system, one port a file."""

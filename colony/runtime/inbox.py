@@ -1,0 +1,207 @@
+"""Takes message files in the order of their names: obeyed, answered, then removed; each at least once."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+import attrs
+from twisted.logger import Logger
+
+from colony.core import check, wire
+from colony.core.desired import Readable
+from colony.core.model import Answer, Message, NotYet
+from colony.runtime.watch import Signature, list_directory, open_directory, read, sign
+
+log = Logger(namespace="colony")
+
+PATIENCE_UNKNOWN = 2.0
+"""Seconds that a message about an unknown name waits for the name's file to appear."""
+
+PATIENCE_BROKEN = 60.0
+"""Seconds that a message that is not whole JSON has to become it."""
+
+BATCH = 100
+"""Messages handled in one go; the rest waits until others have had their turn."""
+
+_BAD = ".bad"
+_BAD_KEPT = 100
+_MAX_FILENAME_BYTES = 240
+"""The answer's file is called the same and ``.json``, and a file's name has at most 255 bytes."""
+
+
+@attrs.frozen
+class _Refusal:
+    """Why a message cannot be obeyed as it is, and for how many seconds that may yet change."""
+
+    answer: Answer
+    patience: float
+    kind: str | None = None
+    by: str | None = None
+
+
+@attrs.frozen
+class _Pending:
+    """A message that stays for now: what it looked like, since when, and why; None if only its removal failed."""
+
+    signature: Signature
+    since: float
+    refusal: _Refusal | None
+
+
+class Inbox:
+    """
+    One directory of messages.
+
+    ``obey`` acts on a message and says what became of it; ``answer`` makes that known under the message's file name,
+    with its type and who asked. ``clock`` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        obey: Callable[[Message], Answer | NotYet],
+        answer: Callable[[str, str | None, str | None, Answer], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._path = path
+        self._obey = obey
+        self._answer = answer
+        self._clock = clock
+        self._pending: dict[str, _Pending] = {}
+        self._queue: deque[str] = deque()
+
+    @property
+    def again_at(self) -> float | None:
+        """When a message that waits is to be looked at though nothing happens; None if there is none."""
+        waiting = (p.since + p.refusal.patience for p in self._pending.values() if p.refusal is not None)
+        return min(waiting, default=None)
+
+    def look(self) -> bool:
+        """Handle up to `BATCH` messages; returns whether some are left. Raises Unseen."""
+        directory = open_directory(self._path)
+        try:
+            if not self._queue:
+                there = sorted(f for f in list_directory(directory, self._path) if not check.is_ignored(f))
+                self._queue.extend(there)
+                for name in set(self._pending).difference(there):
+                    del self._pending[name]
+            for _ in range(min(BATCH, len(self._queue))):
+                filename = self._queue.popleft()
+                try:
+                    self._handle(directory, filename)
+                except FileNotFoundError:
+                    self._pending.pop(filename, None)
+                except Exception:
+                    # Ours to mend, but no reason to be deaf to the next message.
+                    log.failure("cannot handle message {filename}", filename=filename)
+            return bool(self._queue)
+        finally:
+            os.close(directory)
+
+    def _handle(self, directory: int, filename: str) -> None:
+        known, outside = sign(directory, filename, follow=False)
+        pending = self._pending.get(filename)
+        if pending is not None and pending.signature != known:
+            pending = None  # it has changed: a new message, as far as we can tell
+        if pending is not None and pending.refusal is None:
+            self._remove(directory, filename, known)
+            return
+        overdue = False
+        if pending is not None and pending.refusal is not None:
+            overdue = self._clock() - pending.since >= pending.refusal.patience
+            if pending.refusal.patience == PATIENCE_BROKEN:
+                if overdue:
+                    self._set_aside(directory, filename, known, pending.refusal)
+                return
+        known, found = (known, _broken(outside.reason)) if outside else self._read(directory, filename, known)
+        if isinstance(found, Message):
+            verdict = self._obey(found)
+            if isinstance(verdict, Answer):
+                self._finish(directory, filename, known, found.kind, found.by, verdict)
+                return
+            found = _Refusal(verdict.otherwise, PATIENCE_UNKNOWN, found.kind, found.by)
+        if overdue or found.patience == 0:
+            self._finish(directory, filename, known, found.kind, found.by, found.answer)
+        elif pending is None:
+            if found.patience == PATIENCE_BROKEN:
+                log.warn("message {filename} not obeyed: {error}", filename=filename, error=found.answer.error)
+            self._pending[filename] = _Pending(known, self._clock(), found)
+
+    def _read(self, directory: int, filename: str, known: Signature) -> tuple[Signature, Message | _Refusal]:
+        if len(os.fsencode(filename)) > _MAX_FILENAME_BYTES:
+            return known, _broken(f"its file's name is longer than {_MAX_FILENAME_BYTES} bytes")
+        try:
+            known, content = read(directory, filename, check.MAX_MESSAGE_BYTES, follow=False)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            return known, _broken(f"cannot be read: {error.strerror}")
+        if not isinstance(content, Readable):
+            return known, _broken(content.reason)
+        try:
+            return known, wire.parse_message(content.data)
+        except wire.Invalid as invalid:
+            patience = 0.0 if invalid.whole else PATIENCE_BROKEN
+            return known, _Refusal(Answer(code=1, error=str(invalid)), patience, invalid.kind, invalid.by)
+
+    def _finish(
+        self, directory: int, filename: str, known: Signature, kind: str | None, by: str | None, answer: Answer
+    ) -> None:
+        """It has been acted on: say so, then remove it, so that a crash in between acts again rather than never."""
+        if answer.error is not None:
+            log.warn("message {filename} ({kind}) refused: {error}", filename=filename, kind=kind, error=answer.error)
+        self._answer(filename, kind, by, answer)
+        self._remove(directory, filename, known)
+
+    def _remove(self, directory: int, filename: str, known: Signature) -> None:
+        try:
+            os.unlink(filename, dir_fd=directory)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._stays(filename, known, error)
+            return
+        self._pending.pop(filename, None)
+
+    def _set_aside(self, directory: int, filename: str, known: Signature, refusal: _Refusal) -> None:
+        self._answer(filename, refusal.kind, refusal.by, refusal.answer)
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(_BAD, 0o700, dir_fd=directory)
+            os.rename(filename, f"{_BAD}/{filename}", src_dir_fd=directory, dst_dir_fd=directory)
+        except OSError as error:
+            self._stays(filename, known, error)
+            return
+        self._pending.pop(filename, None)
+        log.warn(
+            "message {filename} set aside in {bad}: {error}", filename=filename, bad=_BAD, error=refusal.answer.error
+        )
+        _prune(os.path.join(self._path, _BAD), _BAD_KEPT)
+
+    def _stays(self, filename: str, known: Signature, error: OSError) -> None:
+        if filename not in self._pending or self._pending[filename].refusal is not None:
+            log.warn(
+                "message {filename} cannot be removed, and is not obeyed again: {error}",
+                filename=filename,
+                error=error.strerror,
+            )
+        self._pending[filename] = _Pending(known, self._clock(), None)
+
+
+def _broken(reason: str) -> _Refusal:
+    return _Refusal(Answer(code=1, error=reason), PATIENCE_BROKEN)
+
+
+def _prune(path: str, keep: int) -> None:
+    """Leave the newest ``keep`` entries; what cannot be removed stays."""
+    with suppress(OSError), os.scandir(path) as entries:
+        oldest_first = sorted(entries, key=lambda entry: entry.stat(follow_symlinks=False).st_mtime_ns)
+        for entry in oldest_first[: max(0, len(oldest_first) - keep)]:
+            with suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    os.rmdir(entry.path)
+                else:
+                    os.unlink(entry.path)

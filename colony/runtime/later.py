@@ -1,0 +1,36 @@
+"""Does what need not be waited for in one thread of its own, in the order asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+log = Logger(namespace="colony")
+
+
+class Later:
+    """One queue, one thread; what fails is said, and the next comes all the same."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPool(minthreads=0, maxthreads=1, name="colony-later")
+
+    def start(self) -> None:
+        """From now on it is done; to be called after any fork, which threads do not survive."""
+        self._pool.start()
+
+    def __call__(self, what: str, work: Callable[[], None]) -> None:
+        """Do ``work``, called ``what`` in case it fails."""
+
+        def done(success: bool, result: object) -> None:
+            if not success:
+                assert isinstance(result, Failure), "the pool says so"
+                log.warn("cannot {what}: {error}", what=what, error=result.getErrorMessage())
+
+        self._pool.callInThreadWithCallback(done, work)
+
+    def finish(self) -> None:
+        """Wait until all that was asked is done."""
+        self._pool.stop()

@@ -1,0 +1,67 @@
+"""Holds a directory for one supervisor: a flock(2) on the directory itself, for life."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from contextlib import suppress
+
+
+class Taken(Exception):
+    """Another supervisor holds the directory; ``pid`` is its, None if nobody can tell."""
+
+    def __init__(self, path: str, pid: int | None) -> None:
+        who = "another supervisor" if pid is None else f"the supervisor with pid {pid}"
+        super().__init__(f"{path} belongs to {who}")
+        self.pid = pid
+
+
+class DirectoryLock:
+    """One directory, made if it is missing, locked as long as this process lives and the path means that directory."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd: int | None = None
+
+    def acquire(self) -> bool:
+        """
+        Lock the directory that has the path now, also if that is another one than before; returns whether it was.
+
+        Raises Taken, or OSError where there is no directory and none can be made; what was held before is held on.
+        """
+        if self._fd is not None and self._is_same(self._fd):
+            return False
+        with suppress(FileExistsError):
+            os.makedirs(self.path, 0o700)
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = holder(descriptor)
+            os.close(descriptor)
+            raise Taken(self.path, pid) from None
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = descriptor
+        return True
+
+    def _is_same(self, descriptor: int) -> bool:
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        held = os.fstat(descriptor)
+        return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
+
+
+def holder(descriptor: int) -> int | None:
+    """The pid that holds a flock on what ``descriptor`` has open, as /proc/locks (proc(5)) has it; None if it has not."""
+    found = os.fstat(descriptor)
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    with suppress(OSError), open("/proc/locks") as locks:
+        for line in locks:
+            match = re.search(r"FLOCK\s+\S+\s+WRITE\s+(\d+)\s+(\S+)", line)
+            if match and match[2] == device and "->" not in line:
+                return int(match[1])
+    return None

@@ -1,0 +1,259 @@
+"""Where the output of a process goes: a pipe made for survival, and from it into the supervisor's own log."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import sys
+import termios
+import time
+from array import array
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import IO, Any, Protocol
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger, formatTime, globalLogPublisher, jsonFileLogObserver, textFileLogObserver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from colony.core.model import timestamp
+
+log = Logger(namespace="colony")
+
+# Any is what Twisted keeps without a type: observers, and the files they write.
+
+CHUNK = 65_536
+"""Bytes read at once; also what a Linux pipe holds by default (pipe(7))."""
+
+MAX_LINE = 262_144
+"""Bytes of a line that are waited for; what is longer goes out in pieces of that size, each a line of its own."""
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL_BYTES = re.compile(rb"[^\t\n\x20-\x7e]")
+
+
+def readable(data: bytes) -> str:
+    """Text that does no harm on a terminal: control characters, and bytes that are no UTF-8, as escapes."""
+    if not _CONTROL_BYTES.search(data):
+        return data.decode("ascii")
+    text = data.replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+class Relay(Protocol):
+    """Takes output for people and machines to read beside what the supervisor itself says."""
+
+    def lines(self, name: str, data: bytes) -> None:
+        """Take whole lines of that process, the last one ending in a newline too."""
+
+
+class TextRelay:
+    """``TIME [NAME] line``, prefixed in bulk: one time stamp a chunk, as Twisted's own lines have it."""
+
+    def __init__(self, write: Callable[[bytes], None], wall: Callable[[], float] = time.time) -> None:
+        self._write = write
+        self._wall = wall
+
+    def lines(self, name: str, data: bytes) -> None:
+        """Take whole lines."""
+        prefix = f"{formatTime(self._wall())} [{name}] "
+        text = readable(data).removesuffix("\n").replace("\n", "\n" + prefix)
+        self._write(f"{prefix}{text}\n".encode())
+
+
+class JsonRelay:
+    """One object ``{"time", "name", "stream", "line"}`` a line."""
+
+    def __init__(self, write: Callable[[bytes], None], wall: Callable[[], float] = time.time) -> None:
+        self._write = write
+        self._wall = wall
+
+    def lines(self, name: str, data: bytes) -> None:
+        """Take whole lines; control characters are JSON's to escape, bytes that are no UTF-8 become ``\\xff``."""
+        start = json.dumps({"time": timestamp(self._wall()), "name": name, "stream": "stdout"})[:-1] + ', "line": '
+        text = data.replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace").removesuffix("\n")
+        self._write("".join(f"{start}{json.dumps(line)}}}\n" for line in text.split("\n")).encode())
+
+
+def own_log() -> Callable[[bytes], None]:
+    """
+    A function that writes bytes into the file that Twisted's log goes to, between its lines.
+
+    Twisted has no public way to that file: it is found through the observers that twist and twistd install, and
+    looked up at each write until it is there. Without one (a log that goes to syslog), standard output is it.
+    """
+    found: IO[Any] | None = None
+
+    def write(data: bytes) -> None:
+        nonlocal found
+        if found is None:
+            found = _observed_file(globalLogPublisher)
+        file: Any = sys.__stdout__ if found is None else found
+        if file is None:
+            return
+        # A text file's bytes go beneath it; Twisted flushes after each of its lines, so order is kept.
+        target = getattr(file, "buffer", file)
+        with suppress(OSError, ValueError):  # full, gone or closed: no reason to stop listening to a process
+            target.write(data)
+            target.flush()
+
+    return write
+
+
+def unread(descriptor: int) -> int:
+    """How many bytes a pipe holds (FIONREAD)."""
+    count = array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return count[0]
+
+
+def _observed_file(observer: Any, depth: int = 0) -> IO[Any] | None:
+    file: IO[Any] | None = getattr(observer, "_outFile", None)
+    if file is not None or depth > 4:
+        return file
+    for inner in (*getattr(observer, "_observers", ()), *filter(None, [getattr(observer, "_observer", None)])):
+        file = _observed_file(inner, depth + 1)
+        if file is not None:
+            return file
+    return None
+
+
+def relay_for(parent: Any, argv: list[str]) -> Relay:
+    """
+    Where output goes: the log that ``parent`` (twist's or twistd's options) has, in its format.
+
+    twist writes JSON by itself where standard output is no terminal; we do only where asked to (--log-format=json), and
+    then without the record separator that line-wise readers choke on.
+    """
+    asked = any(argument.startswith("--log-fo") for argument in argv)
+    if parent is not None and parent.get("logFormat") is not None:
+        if asked and parent["logFormat"] == "json":
+            parent["fileLogObserverFactory"] = partial(jsonFileLogObserver, recordSeparator="")
+            return JsonRelay(own_log())
+        parent["fileLogObserverFactory"] = textFileLogObserver
+        parent["logFormat"] = "text"
+    return TextRelay(own_log())
+
+
+@implementer(IReadDescriptor)
+class Channel:
+    """
+    The way from one process's output to the relay.
+
+    A FIFO that the child holds open for reading and writing, so that it never gets SIGPIPE, whatever becomes of
+    us; its end is not known by EOF, but by being told (`finish`). Where there is no place for a FIFO, a plain pipe.
+    """
+
+    def __init__(
+        self, reactor: IReactorFDSet, relay: Relay, name: str, path: str | None, owner: tuple[int, int] | None = None
+    ) -> None:
+        """
+        Make it: at ``path``, belonging to ``owner`` (uid, gid) if given, so that /dev/stdout can be opened by it.
+
+        Raises OSError; nothing is left then.
+        """
+        self._reactor = reactor
+        self._relay = relay
+        self._name = name
+        self._path = path
+        self._partial = b""
+        self._reading = False
+        if path is None:
+            self._fd, self.child_fd = os.pipe()
+            os.set_blocking(self._fd, False)
+            return
+        os.mkfifo(path, 0o600)
+        try:
+            if owner is not None:
+                os.chown(path, *owner)
+            # One description for both sides. It blocks, as the child expects of its standard output; we read only
+            # what is there (`_available`).
+            self._fd = self.child_fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+        except OSError:
+            os.unlink(path)
+            raise
+
+    def start(self) -> None:
+        """The child has its end now: read what comes."""
+        if self._path is None:
+            os.close(self.child_fd)
+        self._reactor.addReader(self)
+        self._reading = True
+
+    def abandon(self) -> None:
+        """There will be no child."""
+        if self._path is None:
+            os.close(self.child_fd)
+        self._close()
+
+    def drain(self) -> None:
+        """Read what is there now."""
+        while self._read():
+            pass
+
+    def finish(self) -> None:
+        """Nobody is left to write: read what is there, and close."""
+        self.drain()
+        if self._partial:
+            self._relay.lines(self._name, self._partial + b"\n")
+            self._partial = b""
+        self._close()
+
+    def _close(self) -> None:
+        if self._reading:
+            self._reactor.removeReader(self)
+            self._reading = False
+        os.close(self._fd)
+        if self._path is not None:
+            with suppress(OSError):
+                os.unlink(self._path)
+
+    # IReadDescriptor
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def logPrefix(self) -> str:
+        return self._name
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor is ending; whoever still writes keeps the FIFO."""
+
+    def doRead(self) -> None:
+        self._read()
+
+    def _read(self) -> bool:
+        """Take one chunk; returns whether there was one."""
+        try:
+            # The descriptor may block, so never read more than is there: nobody else reads from it.
+            data = os.read(self._fd, CHUNK) if self._available() else b""
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EINTR):
+                log.warn("cannot read what {name} says: {error}", name=self._name, error=error.strerror)
+            return False
+        if not data:
+            if self._path is None and self._reading:  # every writer of a plain pipe is gone
+                self._reactor.removeReader(self)
+                self._reading = False
+            return False
+        self._take(data)
+        return True
+
+    def _available(self) -> bool:
+        return self._path is None or unread(self._fd) > 0
+
+    def _take(self, data: bytes) -> None:
+        end = data.rfind(b"\n") + 1
+        if end:
+            self._relay.lines(self._name, self._partial + data[:end])
+            self._partial = data[end:]
+        else:
+            self._partial += data
+        while len(self._partial) >= MAX_LINE:
+            self._relay.lines(self._name, self._partial[:MAX_LINE] + b"\n")
+            self._partial = self._partial[MAX_LINE:]

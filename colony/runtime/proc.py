@@ -1,0 +1,100 @@
+"""What /proc knows: who a process is, who is in its session, whose token it carries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import attrs
+
+from colony.core.model import Pid
+
+
+@attrs.frozen
+class Stat:
+    """
+    What /proc/PID/stat says of a process (proc(5)).
+
+    ``start_time`` is in clock ticks since boot (field 22): with the pid and the boot id it names a process for good.
+    """
+
+    pid: Pid
+    state: str
+    parent: Pid
+    group: Pid
+    session: Pid
+    start_time: int
+
+    @property
+    def ended(self) -> bool:
+        """Is it a zombie, or past that?  It runs nothing and holds nothing any more."""
+        return self.state in "ZX"
+
+
+def boot_id() -> str | None:
+    """What changes with every boot; None where the kernel does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def stat(pid: int) -> Stat | None:
+    """What is known of ``pid``; None if there is no such process."""
+    data = _read(f"/proc/{pid}/stat")
+    if not data:
+        return None
+    # The command's name, in parentheses, may hold anything, parentheses too.
+    fields = data[data.rindex(b")") + 2 :].split()
+    return Stat(
+        pid=Pid(pid),
+        state=fields[0].decode(),
+        parent=Pid(int(fields[1])),
+        group=Pid(int(fields[2])),
+        session=Pid(int(fields[3])),
+        start_time=int(fields[19]),
+    )
+
+
+def pids() -> Iterator[int]:
+    """Every process there is; some may be gone when they are looked at."""
+    try:
+        entries = os.listdir("/proc")
+    except OSError:
+        return
+    for entry in entries:
+        if entry.isdigit():
+            yield int(entry)
+
+
+def token(pid: int) -> str | None:
+    """The COLONY_TOKEN in the environment that ``pid`` was started with; None if there is none, or it may not be read."""
+    return variable(pid, b"COLONY_TOKEN")
+
+
+def variable(pid: int, name: bytes) -> str | None:
+    """A variable of the environment that ``pid`` was started with; None if it is not set, or may not be read."""
+    data = _read(f"/proc/{pid}/environ")
+    if name not in data:
+        return None
+    for entry in data.split(b"\0"):
+        if entry.startswith(name + b"="):
+            return os.fsdecode(entry[len(name) + 1 :])
+    return None
+
+
+def _read(path: str) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        data = b""
+        while chunk := os.read(descriptor, 65536):
+            data += chunk
+        return data
+    except OSError:  # it ended in the midst
+        return b""
+    finally:
+        os.close(descriptor)

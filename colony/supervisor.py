@@ -1,0 +1,478 @@
+"""
+The one mutable cell: a queue of events, through ``core.lifecycle``, to effects and reports.
+
+Everything that happens is told here (`Supervisor.tell`); what follows is decided in ``core``, done through the
+Spawner, and reported. No other object changes a unit.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol, assert_never
+
+import attrs
+from pyrsistent import PMap, pmap
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from colony.core import check
+from colony.core.desired import Desired, Listing, fold
+from colony.core.lifecycle import (
+    Alarm,
+    Backoff,
+    Closing,
+    Down,
+    Effect,
+    Event,
+    Exited,
+    Failed,
+    Held,
+    Insisted,
+    Kill,
+    Released,
+    RestartAsked,
+    SignalAsked,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Stopping,
+    Unit,
+    changes,
+    deadline,
+    step,
+)
+from colony.core.model import (
+    Answer,
+    AskRestart,
+    AskScan,
+    AskSignal,
+    AskStart,
+    AskStop,
+    Defaults,
+    Everyone,
+    Group,
+    Message,
+    Name,
+    NotYet,
+    One,
+    Report,
+    Start,
+    Target,
+)
+from colony.runtime.spawn import Spawner
+
+log = Logger(namespace="colony")
+
+SLICE = 32
+"""Events handled in one reactor turn, a start costing most; between slices others have theirs."""
+
+REPORT_DELAY = 0.02
+"""Seconds that a report waits for more to tell: starting again comes before telling of it."""
+
+REPORT_SLICE = 64
+"""Names told of in one reactor turn."""
+
+
+REPORT_RETRY = 1.0
+"""Seconds after which a report that could not be made is made again."""
+
+
+class Memory(Protocol):
+    """What outlasts a supervisor."""
+
+    def keep_specs(self, specs: PMap[Name, bytes]) -> None:
+        """Remember these good bytes."""
+
+    def forget(self, name: Name) -> None:
+        """Remember nothing of that name."""
+
+    def hold(self, name: Name, by: str | None) -> None:
+        """Remember a STOP, for good when this returns. Raises OSError."""
+
+    def release(self, name: Name) -> None:
+        """Remember no STOP. Raises OSError."""
+
+
+class Supervisor:
+    """
+    Keeps what runs at what is wanted.
+
+    ``clock`` is monotonic; ``colony`` begins every token; ``report`` is given each Report; ``scan`` looks at CONFIG now.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        spawner: Spawner,
+        memory: Memory,
+        colony: str,
+        defaults: Defaults,
+        report: Callable[[Report], None],
+        scan: Callable[[], None],
+    ) -> None:
+        self._clock = clock
+        self._spawner = spawner
+        self._memory = memory
+        self._colony = colony
+        self._defaults = defaults
+        self._report = report
+        self._scan = scan
+        self._units: PMap[Name, Unit] = pmap()
+        self._desired = Desired()
+        self._held: frozenset[Name] = frozenset()
+        self._unchecked: frozenset[Name] = frozenset()
+        self._queue: deque[tuple[Name, Event]] = deque()
+        self._draining = False
+        self._next_slice: IDelayedCall | None = None
+        self._alarms: dict[Name, tuple[float, IDelayedCall]] = {}
+        self._moved: dict[Name, None] = {}
+        self._next_report: IDelayedCall | None = None
+        self._unreported: str | None = None
+        self._busy: set[Name] = set()
+        self._closed: list[Deferred[None]] = []
+        self._closing = False
+
+    # -- what is told
+
+    def restore(self, remembered: PMap[Name, bytes], held: frozenset[Name]) -> None:
+        """Take over what outlasted the supervisor before; to be called before anything else."""
+        self._desired = attrs.evolve(self._desired, remembered=remembered)
+        self._held = held
+        self._unchecked = frozenset(remembered) | held
+
+    def take(self, listing: Listing) -> None:
+        """Take in what a look at CONFIG found."""
+        if self._closing:
+            return
+        before = self._desired
+        self._desired, names = fold(before, listing, self._defaults)
+        if not names and self._desired == before:
+            return
+        self._say_what_is_wrong(before, names)
+        for name in names:
+            self._moved[name] = None
+            if name not in self._units and name in self._desired.names():
+                self._units = self._units.set(name, Unit(name, held=name in self._held, since=self._clock.seconds()))
+            if name in before.names() and name not in self._desired.names():
+                self._memory.forget(name)
+                self._held -= {name}
+                self._drop_if_forgotten(name)
+        if self._unchecked and self._desired.files:  # the first look: what was removed while nobody looked?
+            for name in self._unchecked - self._desired.names():
+                self._memory.forget(name)
+                self._held -= {name}
+            self._unchecked = frozenset()
+        good = {name: self._desired.specs[name].source for name in names if name in self._desired.specs}
+        self._memory.keep_specs(pmap(good))
+        self._queue.extend(changes(before, self._desired, sorted(names)))
+        self._drain()
+        self._report_soon()
+
+    def obey(self, message: Message) -> Answer | NotYet:
+        """Act on a message; the answer says that its effect is ordered, not that it has come about."""
+        if self._closing:
+            return Answer(code=1, error="the supervisor is ending")
+        match message.command:
+            case AskScan():
+                self._scan()
+                return Answer()
+            case AskSignal(target, signal):
+                return self._signal(target, signal)
+            case AskRestart(target) | AskStop(target) | AskStart(target):
+                found = self._names(target)
+                if isinstance(found, NotYet):
+                    return found
+                match message.command:
+                    case AskRestart():
+                        return self._restart(target, found)
+                    case AskStop():
+                        return self._stop(found, message.by)
+                    case AskStart():
+                        return self._start(found)
+                    case _:
+                        assert_never(message.command)
+            case _:
+                assert_never(message.command)
+
+    def tell(self, name: Name, event: Event) -> None:
+        """Let a unit know of something that happened, and do at once what follows."""
+        self._queue.append((name, event))
+        self._drain()
+
+    def close(self) -> Deferred[None]:
+        """Stop everything; fires when every family is gone. Asked again, it changes nothing, and fires then too."""
+        done: Deferred[None] = Deferred()
+        self._closed.append(done)
+        if not self._closing:
+            self._closing = True
+            self._queue.extend((name, Closing()) for name in sorted(self._units))
+            self._drain()
+        self._settle_close()
+        return done
+
+    def insist(self) -> None:
+        """Take everything that is being stopped to the last rung of its ladder."""
+        self._queue.extend((name, Insisted()) for name in sorted(self._busy))
+        self._drain()
+
+    # -- messages
+
+    def _names(self, target: Target) -> tuple[Name, ...] | NotYet:
+        match target:
+            case One(name):
+                if name in self._desired.names():
+                    return (name,)
+                return NotYet(Answer(code=4, error=f"no such process: {name}"))
+            case Group(group):
+                return self._desired.group(group) or NotYet(Answer(code=4, error=f"no process is in group {group}"))
+            case Everyone():
+                return tuple(sorted(self._desired.specs))
+            case _:
+                assert_never(target)
+
+    def _restart(self, target: Target, names: tuple[Name, ...]) -> Answer:
+        if isinstance(target, One):
+            if refused := self._cannot_run(names[0]):
+                return refused
+        else:
+            names = tuple(name for name in names if not self._is_stopped(name))
+        for name in names:
+            if refused := self._release(name):
+                return refused
+        self._queue.extend((name, RestartAsked()) for name in names)
+        self._drain()
+        return Answer(names)
+
+    def _is_stopped(self, name: Name) -> bool:
+        unit = self._units.get(name)
+        return unit is not None and (unit.held or unit.state == Down(ended=unit.generation))
+
+    def _start(self, names: tuple[Name, ...]) -> Answer:
+        if len(names) == 1 and (refused := self._cannot_run(names[0])):
+            return refused
+        for name in names:
+            if refused := self._release(name):
+                return refused
+        self._queue.extend((name, Released()) for name in names)
+        self._drain()
+        return Answer(names)
+
+    def _stop(self, names: tuple[Name, ...], by: str | None) -> Answer:
+        for name in names:
+            try:
+                self._memory.hold(name, by)
+            except OSError as error:
+                return Answer(names, 1, f"cannot remember that {name} is to stay stopped: {error.strerror}")
+            self._held |= {name}
+        self._queue.extend((name, Held()) for name in names)
+        self._drain()
+        return Answer(names)
+
+    def _release(self, name: Name) -> Answer | None:
+        if name in self._held:
+            try:
+                self._memory.release(name)
+            except OSError as error:
+                return Answer((name,), 1, f"cannot forget that {name} was stopped: {error.strerror}")
+            self._held -= {name}
+        return None
+
+    def _cannot_run(self, name: Name) -> Answer | None:
+        if name in self._desired.specs:
+            return None
+        return Answer((name,), 1, f"{name} cannot run: {self._desired.problems[name][0]}")
+
+    def _signal(self, target: One, signal: str) -> Answer | NotYet:
+        names = self._names(target)
+        if isinstance(names, NotYet):
+            return names
+        unit = self._units.get(target.name)
+        if unit is None or unit.process is None:
+            return Answer(names, 1, f"{target.name} is not running")
+        self.tell(target.name, SignalAsked(signal))
+        return Answer(names)
+
+    # -- the machine
+
+    def _drain(self) -> None:
+        if self._draining or self._next_slice is not None:
+            return
+        self._draining = True
+        try:
+            for _ in range(SLICE):
+                if not self._queue:
+                    break
+                name, event = self._queue.popleft()
+                try:
+                    self._step(name, event)
+                except Exception:
+                    # Ours to mend; the other units must not suffer for it.
+                    log.failure("cannot take in {event} of {name}", event=event, name=name)
+        finally:
+            self._draining = False
+        if self._queue:
+            self._next_slice = self._clock.callLater(0, self._slice)
+
+    def _slice(self) -> None:
+        self._next_slice = None
+        self._drain()
+        self._settle_close()
+
+    def _step(self, name: Name, event: Event) -> None:
+        before = self._units.get(name)
+        if before is None:
+            return  # it was dropped, so nothing runs
+        after, effects = step(before, event, self._clock.seconds())
+        self._units = self._units.set(name, after)
+        if after.process is not None or any(isinstance(effect, Spawn) for effect in effects):
+            self._busy.add(name)
+        else:
+            self._busy.discard(name)
+        self._set_alarm(name, deadline(after))
+        self._say(before, after, event)
+        if after != before:
+            self._moved[name] = None
+            self._report_soon()
+        for effect in effects:
+            self._perform(name, effect)
+        self._drop_if_forgotten(name)
+        self._settle_close()
+
+    def _perform(self, name: Name, effect: Effect) -> None:
+        match effect:
+            case Spawn(spec=spec, source=source):
+                start = Start(name, f"{self._colony}.{secrets.token_hex(8)}", spec, source)
+                try:
+                    pid = self._spawner.spawn(start, lambda event: self.tell(name, event))
+                except OSError as error:
+                    self._queue.append((name, SpawnFailed(str(error))))
+                except Exception as error:
+                    log.failure("cannot start {name}", name=name)
+                    self._queue.append((name, SpawnFailed(repr(error))))
+                else:
+                    self._queue.append((name, Spawned(pid)))
+            case Kill(pid, signal):
+                self._spawner.kill(pid, signal)
+            case _:
+                assert_never(effect)
+
+    def _set_alarm(self, name: Name, at: float | None) -> None:
+        set_at, alarm = self._alarms.get(name, (None, None))
+        if set_at == at:
+            return
+        if alarm is not None:
+            del self._alarms[name]
+            alarm.cancel()
+        if at is not None:
+            delay = max(0.0, at - self._clock.seconds())
+            self._alarms[name] = at, self._clock.callLater(delay, self._ring, name)
+
+    def _ring(self, name: Name) -> None:
+        del self._alarms[name]
+        self.tell(name, Alarm())
+
+    def _drop_if_forgotten(self, name: Name) -> None:
+        unit = self._units.get(name)
+        if unit is not None and unit.forgotten and name not in self._desired.names():
+            self._set_alarm(name, None)
+            self._units = self._units.remove(name)
+            self._moved[name] = None
+            self._report_soon()
+
+    def _settle_close(self) -> None:
+        if self._closed and not self._busy and not self._queue:
+            self._report_all()
+            closed, self._closed = self._closed, []
+            for done in closed:
+                done.callback(None)
+
+    # -- what is said
+
+    def _report_soon(self) -> None:
+        if self._next_report is None and self._moved:
+            self._next_report = self._clock.callLater(REPORT_DELAY, self._report_slice)
+
+    def _report_slice(self) -> None:
+        self._next_report = None
+        moved = frozenset(list(self._moved)[:REPORT_SLICE])
+        for name in moved:
+            del self._moved[name]
+        self._report_guarded(moved)
+        if self._moved and self._next_report is None:
+            self._next_report = self._clock.callLater(0, self._report_slice)
+
+    def _report_all(self) -> None:
+        if self._next_report is not None:
+            self._next_report.cancel()
+            self._next_report = None
+        moved, self._moved = frozenset(self._moved), {}
+        self._report_guarded(moved)
+
+    def _report_guarded(self, moved: frozenset[Name]) -> None:
+        try:
+            self._report(Report(self._units, self._desired, moved))
+        except OSError as error:  # a full disk, STATE gone: what was not told is told later
+            if str(error) != self._unreported:
+                self._unreported = str(error)
+                log.error("cannot tell in files what is going on: {error}", error=error)
+            self._moved = dict.fromkeys(moved) | self._moved
+            if not self._closing and self._next_report is None:
+                self._next_report = self._clock.callLater(REPORT_RETRY, self._report_slice)
+        except Exception:
+            log.failure("cannot report")
+        else:
+            self._unreported = None
+
+    def _say_what_is_wrong(self, before: Desired, names: Iterable[Name]) -> None:
+        for name in sorted(names):
+            files = name, f"{name}.json"
+            same = all(before.files.get(file) == self._desired.files.get(file) for file in files)
+            problems = self._desired.problems.get(name, ())
+            if problems and not (same and problems == before.problems.get(name)):
+                kept = "; the last good one stays in force" if name in self._desired.specs else ""
+                log.warn(
+                    "bad file for {name}: {problems}{kept}",
+                    name=name,
+                    problems="; ".join(map(str, problems)),
+                    kept=kept,
+                )
+            wanted = self._desired.specs.get(name)
+            if wanted is not None and wanted != before.specs.get(name):
+                for key in wanted.spec.unknown:
+                    log.info("in the file of {name}: {note}", name=name, note=check.unknown_note(key))
+        for filename, why in self._desired.strays.items():
+            if filename not in before.strays:
+                log.warn("bad file {filename}: {why}", filename=filename, why=why)
+
+    def _say(self, before: Unit, after: Unit, event: Event) -> None:
+        name = after.name
+        match event:
+            case Spawned(pid):
+                log.info("started {name} as {pid}", name=name, pid=pid)
+            case SpawnFailed(why):
+                log.warn("cannot start {name}: {why}", name=name, why=why)
+            case Exited(pid, exit, alone) if after.last_exit_at != before.last_exit_at:
+                left = "" if alone else ", leaving others of its process group behind"
+                log.info("{name} ({pid}) {exit}{left}", name=name, pid=pid, exit=str(exit), left=left)
+            case _:
+                pass
+        if type(after.state) is type(before.state):
+            return
+        match after.state:
+            case Backoff(until):
+                delay = max(0.0, until - self._clock.seconds())
+                log.info(
+                    "{name} is started again in {delay:.1f} s, after {streak} early deaths in a row",
+                    name=name,
+                    delay=delay,
+                    streak=after.streak,
+                )
+            case Failed():
+                log.error("{name} is given up after {streak} early deaths in a row", name=name, streak=after.streak)
+            case Stopping(process, asked=True):
+                log.info("stopping {name} ({pid})", name=name, pid=process.pid)
+            case _:
+                pass

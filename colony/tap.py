@@ -1,0 +1,319 @@
+"""The composition root of ``python -m twisted colony``: options in, a service out."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, NoReturn
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+from twisted.python import usage
+
+import colony
+from colony.core import check
+from colony.core.environment import finish
+from colony.core.model import Defaults, Report, default_ladder, timestamp
+from colony.report.pidfiles import PidFiles
+from colony.report.status import Clocks, StatusFiles
+from colony.runtime.adopt import Clearing
+from colony.runtime.inbox import Inbox
+from colony.runtime.inheritance import Inheritance, ignore, prepare
+from colony.runtime.later import Later
+from colony.runtime.locks import DirectoryLock, Taken
+from colony.runtime.logs import Relay, relay_for
+from colony.runtime.reactor import monotonic_reactor
+from colony.runtime.rounds import Rounds
+from colony.runtime.spawn import ProcessSpawner
+from colony.runtime.state import StateDirectory
+from colony.runtime.watch import Watch
+from colony.supervisor import Supervisor
+
+log = Logger(namespace="colony")
+
+# Any is the global reactor, which Twisted types as a module, and what usage.Options maps to.
+
+LOCK_PATIENCE = 1.0
+"""Seconds that a start waits for a supervisor before it to let go."""
+
+
+class Options(usage.Options):
+    """What `makeService` reads; values are checked there, so that each mistake is one line."""
+
+    synopsis = "--config DIR --messages DIR [options]"
+    longdesc = "Keeps the processes running that the files in --config describe; see `python -m colony ctl --help`."
+    optParameters = [
+        ["config", None, None, "directory with one JSON file a process [COLONY_CONFIG]"],
+        ["messages", None, None, "directory that requests are put into [COLONY_MESSAGES]"],
+        ["state", None, None, "directory that tells what is [COLONY_STATE, else CONFIG.state]"],
+        ["frequency", None, "10", "seconds between two full looks at the directories"],
+        ["pid", None, None, "directory to write a pid file a process into"],
+        ["threshold", "t", "1", "seconds; a life shorter than this is an early death"],
+        ["killtime", "k", "5", "seconds from TERM to KILL"],
+        ["minrestartdelay", "m", "1", "seconds of the first backoff"],
+        ["maxrestartdelay", "M", "3600", "seconds that a backoff grows to"],
+    ]
+
+
+def refuse(why: str) -> NoReturn:
+    """End with one line and exit code 1."""
+    raise SystemExit(f"colony: {why}")
+
+
+@attrs.frozen
+class Settings:
+    """The options, checked; paths are absolute, durations in seconds."""
+
+    config: str
+    messages: str
+    state: str
+    pids: str | None
+    frequency: float
+    defaults: Defaults
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+        """Raises SystemExit with what is wrong."""
+        config = _directory(options["config"] or environ.get("COLONY_CONFIG"), "config")
+        messages = _directory(options["messages"] or environ.get("COLONY_MESSAGES"), "messages")
+        given = options["state"] or environ.get("COLONY_STATE")
+        state = os.path.abspath(given) if given else os.path.realpath(config) + ".state"
+        real = {os.path.realpath(path): option for option, path in (("config", config), ("messages", messages))}
+        if len(real) < 2:
+            refuse("--config and --messages are the same directory")
+        for path, option in real.items():
+            if os.path.realpath(state) == path:
+                refuse(f"--state and --{option} are the same directory")
+        seconds = partial(_seconds, options)
+        defaults = Defaults(
+            threshold=seconds("threshold"),
+            killtime=seconds("killtime"),
+            initial=seconds("minrestartdelay"),
+            limit=seconds("maxrestartdelay"),
+        )
+        pids = os.path.abspath(options["pid"]) if options["pid"] else None
+        return cls(config, messages, state, pids, seconds("frequency", 0.01), defaults)
+
+    @property
+    def colony(self) -> str:
+        """What begins every token of this CONFIG's processes."""
+        return hashlib.sha256(os.path.realpath(self.config).encode()).hexdigest()[:16]
+
+
+def _directory(path: str | None, option: str) -> str:
+    if not path:
+        refuse(f"--{option} DIR is required (or COLONY_{option.upper()})")
+    if os.path.exists(path) and not os.path.isdir(path):
+        refuse(f"--{option} {path} is not a directory")
+    return os.path.abspath(path)
+
+
+def _seconds(options: Mapping[str, Any], option: str, low: float = 0.0) -> float:
+    try:
+        value = float(options[option])
+    except ValueError:
+        value = -1.0
+    if not low <= value <= 1e9:
+        refuse(f"--{option} {options[option]} is no number of seconds{f' of at least {low}' if low else ''}")
+    return value
+
+
+def makeService(options: Options) -> Service:
+    """The supervisor as a service. Raises SystemExit with one line where it cannot be."""
+    settings = Settings.read(options, os.environ)
+    inheritance = prepare()
+    locks = DirectoryLock(settings.config), DirectoryLock(settings.messages)
+    deadline = time.monotonic() + LOCK_PATIENCE
+    for lock in locks:
+        while True:
+            try:
+                lock.acquire()
+            except Taken as taken:
+                if time.monotonic() > deadline:
+                    refuse(str(taken))
+                time.sleep(0.02)
+                continue
+            except OSError:
+                pass  # the rounds say so, and wait for it
+            break
+    relay = relay_for(options.parent, sys.argv[1:])
+    return ColonyService(monotonic_reactor(), settings, inheritance, locks, relay)
+
+
+class ColonyService(Service):
+    """Everything, put together; ends when every process has."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        inheritance: Inheritance,
+        locks: tuple[DirectoryLock, DirectoryLock],
+        relay: Relay,
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._later = Later()
+        self._quitting = False
+        self._reporters: list[Callable[[Report], None]] = []
+        self._state = StateDirectory(settings.state, self._later)
+        self._relay = relay
+        self._inheritance = inheritance
+        self._locks = locks
+        self._clocks = Clocks(reactor.seconds, time.time)
+        self._started = timestamp(time.time())
+
+    def startService(self) -> None:
+        """Put it together; begin once the reactor runs, and with it the handlers of signals."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's
+        settings = self._settings
+        self._later.start()
+        self._spawner = ProcessSpawner(
+            self._reactor,
+            self._relay,
+            self._inheritance,
+            partial(finish, inherited=dict(os.environ)),
+            pipes=self._state.pipes,
+        )
+        self._supervisor = Supervisor(
+            self._reactor,
+            self._spawner,
+            self._state,
+            settings.colony,
+            settings.defaults,
+            self._report,
+            lambda: self._rounds.scan(),
+        )
+        self._rounds = Rounds(
+            self._reactor,
+            settings.frequency,
+            *self._locks,
+            Watch(settings.config, check.MAX_SPEC_BYTES, self._reactor.seconds),
+            Inbox(settings.messages, self._supervisor.obey, self._state.answer, self._reactor.seconds),
+            self._supervisor.take,
+            self._point,
+        )
+        self._handle_signals()
+        self._reactor.callWhenRunning(self._begin)
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when every process has been stopped, and nothing of what it started is left."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's
+        ignore(signal.SIGTERM, signal.SIGINT)
+        log.info("stopping every process")
+        self._rounds.end()
+        done = self._supervisor.close()
+        if self._quitting:
+            self._supervisor.insist()
+        return done.addCallback(lambda _: self._end())
+
+    def _begin(self) -> None:
+        self._open_state()
+        clearing = Clearing(self._reactor, self._settings.colony, default_ladder(self._settings.defaults.killtime))
+        _ = clearing.gone.addCallback(lambda _: self._go()).addErrback(
+            lambda failure: log.failure("cannot begin", failure=failure)
+        )
+        clearing.begin()
+
+    def _go(self) -> None:
+        if not self.running:
+            return
+        self._state.clear_pipes()
+        self._supervisor.restore(self._state.remembered(), self._state.held())
+        self._rounds.begin()
+        log.info("colony {version} keeps {config}", version=colony.__version__, config=self._settings.config)
+
+    def _end(self) -> None:
+        self._later.finish()
+        log.info("every process is gone")
+
+    # -- what is told
+
+    def _open_state(self) -> None:
+        try:
+            self._state.open(self._settings.messages)
+        except OSError as error:
+            log.error("no STATE ({error}): no status, no answers, no logs, no lasting STOP, no adoption", error=error)
+        else:
+            modes = self._state.modes
+            files = StatusFiles(self._settings.state, modes.file, modes.group, self._clocks, self._about)
+            files.begin()
+            self._reporters.append(files)
+            self._point()
+        if self._settings.pids is not None:
+            pids = PidFiles(self._settings.pids)
+            try:
+                pids.begin()
+            except OSError as error:
+                log.error("no pid files: {error}", error=error)
+            else:
+                self._reporters.append(pids)
+
+    def _point(self) -> None:
+        if self._state.available:
+            try:
+                self._state.point(self._settings.messages)
+            except OSError as error:
+                log.warn("cannot say in MESSAGES where STATE is: {error}", error=error)
+
+    def _report(self, report: Report) -> None:
+        for reporter in self._reporters:
+            reporter(report)
+
+    def _about(self) -> dict[str, object]:
+        return {
+            "pid": os.getpid(),
+            "version": colony.__version__,
+            "started": self._started,
+            "directories": {
+                "config": self._settings.config,
+                "messages": self._settings.messages,
+                "state": self._settings.state,
+            },
+            "capabilities": {
+                "inotify": self._rounds.inotify,
+                "pidfd": hasattr(os, "pidfd_open"),
+                "fifo": self._state.available,
+            },
+        }
+
+    # -- signals
+
+    def _handle_signals(self) -> None:
+        """TERM and INT are Twisted's; no other signal is to end us and leave processes behind."""
+        ignore(signal.SIGPIPE, signal.SIGALRM, signal.SIGUSR2)
+        if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:  # else it is twistd's, who rotates its log
+            ignore(signal.SIGUSR1)
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._rescan))
+        signal.signal(signal.SIGQUIT, lambda *_: self._reactor.callFromThread(self._quit))
+
+    def _rescan(self) -> None:
+        if self.running:
+            self._rounds.scan_all()
+
+    def _quit(self) -> None:
+        """KILL to everything, now; the exit code is that of a shell's for QUIT."""
+        if not self.running:
+            self._supervisor.insist()
+            return
+        self._quitting = True
+        atexit.register(_exit_at_once, 128 + signal.SIGQUIT)
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
+
+
+def _exit_at_once(code: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
