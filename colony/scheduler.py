@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import attrs
 from twisted.application import service
@@ -25,7 +26,6 @@ from colony.core.model import Exit, Name, Pid, ProcessSpec, Rung, Start, StopLad
 from colony.core.recurrence import Every
 from colony.runtime.inheritance import prepare
 from colony.runtime.logs import relay_for
-from colony.runtime.reactor import monotonic_reactor
 from colony.runtime.spawn import ProcessSpawner, Spawner
 
 # Any is the global reactor, which Twisted types as a module.
@@ -38,7 +38,7 @@ class Options(usage.Options):
 
     synopsis = "--arg COMMAND [--arg ARGUMENT]... --frequency S --timeout S --grace S"
     longdesc = "Runs one short command again and again, at once and then on a fixed grid, never two at once."
-    optParameters = [
+    optParameters: ClassVar = [
         ["frequency", None, None, "seconds from one run's start to the next one's, more than 0"],
         ["timeout", None, None, "seconds after which a run is sent TERM"],
         ["grace", None, None, "seconds after that until it is sent KILL"],
@@ -92,7 +92,11 @@ def makeService(options: Options) -> service.Service:
     """The scheduler as a service. Raises SystemExit with one line where it cannot be."""
     settings = Settings.read(options)
     inheritance = prepare()
-    reactor: Any = monotonic_reactor()
+
+    from twisted.internet import reactor as global_reactor
+
+    reactor: Any = global_reactor
+    reactor.seconds = time.monotonic  # timers that no change of the wall's clock moves
     relay = relay_for(options.parent, sys.argv[1:])
 
     def finish(start: Start) -> Finished:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, assert_never
 
 import attrs
@@ -83,7 +83,7 @@ REPORT_RETRY = 1.0
 class Memory(Protocol):
     """What outlasts a supervisor."""
 
-    def keep_specs(self, specs: PMap[Name, bytes]) -> None:
+    def keep_specs(self, specs: Mapping[Name, bytes]) -> None:
         """Remember these good bytes."""
 
     def forget(self, name: Name) -> None:
@@ -100,7 +100,7 @@ class Supervisor:
     """
     Keeps what runs at what is wanted.
 
-    ``clock`` is monotonic; ``colony`` begins every token; ``report`` is given each Report; ``scan`` looks at CONFIG now.
+    ``clock`` is monotonic; ``colony`` begins every token; ``report`` is given each Report; ``scan`` looks at CONFIG.
     """
 
     def __init__(
@@ -137,9 +137,9 @@ class Supervisor:
 
     # -- what is told
 
-    def restore(self, remembered: PMap[Name, bytes], held: frozenset[Name]) -> None:
+    def restore(self, remembered: Mapping[Name, bytes], held: frozenset[Name]) -> None:
         """Take over what outlasted the supervisor before; to be called before anything else."""
-        self._desired = attrs.evolve(self._desired, remembered=remembered)
+        self._desired = attrs.evolve(self._desired, remembered=pmap(remembered))
         self._held = held
         self._unchecked = frozenset(remembered) | held
 
@@ -166,7 +166,7 @@ class Supervisor:
                 self._held -= {name}
             self._unchecked = frozenset()
         good = {name: self._desired.specs[name].source for name in names if name in self._desired.specs}
-        self._memory.keep_specs(pmap(good))
+        self._memory.keep_specs(good)
         self._queue.extend(changes(before, self._desired, sorted(names)))
         self._drain()
         self._report_soon()

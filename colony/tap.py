@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import attrs
 from twisted.application.service import Service
@@ -32,7 +32,6 @@ from colony.runtime.inheritance import Inheritance, ignore, prepare
 from colony.runtime.later import Later
 from colony.runtime.locks import DirectoryLock, Taken
 from colony.runtime.logs import Relay, relay_for
-from colony.runtime.reactor import monotonic_reactor
 from colony.runtime.rounds import Rounds
 from colony.runtime.spawn import ProcessSpawner
 from colony.runtime.state import StateDirectory
@@ -52,7 +51,7 @@ class Options(usage.Options):
 
     synopsis = "--config DIR --messages DIR [options]"
     longdesc = "Keeps the processes running that the files in --config describe; see `python -m colony ctl --help`."
-    optParameters = [
+    optParameters: ClassVar = [
         ["config", None, None, "directory with one JSON file a process [COLONY_CONFIG]"],
         ["messages", None, None, "directory that requests are put into [COLONY_MESSAGES]"],
         ["state", None, None, "directory that tells what is [COLONY_STATE, else CONFIG.state]"],
@@ -147,7 +146,12 @@ def makeService(options: Options) -> Service:
                 pass  # the rounds say so, and wait for it
             break
     relay = relay_for(options.parent, sys.argv[1:])
-    return ColonyService(monotonic_reactor(), settings, inheritance, locks, relay)
+
+    from twisted.internet import reactor
+
+    # Timers that no change of the wall's clock moves; before anything is scheduled.
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    return ColonyService(reactor, settings, inheritance, locks, relay)
 
 
 class ColonyService(Service):

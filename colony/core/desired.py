@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 import attrs
@@ -39,7 +40,7 @@ class Listing:
     where the look was not at everything.
     """
 
-    changed: PMap[str, Content] = pmap()
+    changed: Mapping[str, Content] = pmap()
     missing: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
     ignored: frozenset[str] | None = None

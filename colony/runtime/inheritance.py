@@ -31,7 +31,7 @@ class Inheritance:
 
 def prepare() -> Inheritance:
     """
-    Close-on-exec for every descriptor above 2, an empty signal mask, no ignored signal, and all the descriptors we may have.
+    Close-on-exec for every descriptor above 2, an empty signal mask, no ignored signal, the highest descriptor limit.
 
     An ignored signal gets a handler that does nothing: exec resets handlers, and keeps SIG_IGN. SIGINT and SIGTERM
     get the dispositions with which a Python program starts, so that Twisted takes them.

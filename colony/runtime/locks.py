@@ -56,7 +56,7 @@ class DirectoryLock:
 
 
 def holder(descriptor: int) -> int | None:
-    """The pid that holds a flock on what ``descriptor`` has open, as /proc/locks (proc(5)) has it; None if it has not."""
+    """The pid that holds a flock on what ``descriptor`` has open, as /proc/locks has it; None if it is not there."""
     found = os.fstat(descriptor)
     device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     with suppress(OSError), open("/proc/locks") as locks:

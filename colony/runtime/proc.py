@@ -69,7 +69,7 @@ def pids() -> Iterator[int]:
 
 
 def token(pid: int) -> str | None:
-    """The COLONY_TOKEN in the environment that ``pid`` was started with; None if there is none, or it may not be read."""
+    """The COLONY_TOKEN in the environment that ``pid`` was started with; None if it has none, or may not be read."""
     return variable(pid, b"COLONY_TOKEN")
 
 

@@ -28,8 +28,8 @@ class Rounds:
     """
     The looking at both directories, from `begin` to `end`.
 
-    ``frequency`` is the seconds between two full looks; ``take`` is given what a look at CONFIG found; ``settle`` is called
-    when a directory has become another one.
+    ``frequency`` is the seconds between two full looks; ``take`` is given what a look at CONFIG found; ``settle`` is
+    called when a directory has become another one.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Starts processes, each in a session of its own with clean signals and descriptors, signals them as a group, reaps them."""
+"""Starts processes, each in its own session with clean signals and descriptors, signals them as a group, reaps them."""
 
 from __future__ import annotations
 

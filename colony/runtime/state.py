@@ -6,11 +6,10 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 import attrs
-from pyrsistent import PMap, pmap
 from twisted.logger import Logger
 
 from colony import atomic
@@ -125,21 +124,21 @@ class StateDirectory:
 
     # -- what outlasts us
 
-    def remembered(self) -> PMap[Name, bytes]:
+    def remembered(self) -> Mapping[Name, bytes]:
         """The last good bytes of each name, from before."""
         for path in self._entries("specs"):
             name = os.path.basename(path)
             if check.name_problem(name) is None:
                 with suppress(OSError), open(path, "rb") as file:
                     self._kept[Name(name)] = file.read(check.MAX_SPEC_BYTES + 1)
-        return pmap(self._kept)
+        return dict(self._kept)
 
     def held(self) -> frozenset[Name]:
         """The names that a STOP is in force for."""
         names = (os.path.basename(path).removesuffix(".json") for path in self._entries("stops"))
         return frozenset(Name(name) for name in names if check.name_problem(name) is None)
 
-    def keep_specs(self, specs: PMap[Name, bytes]) -> None:
+    def keep_specs(self, specs: Mapping[Name, bytes]) -> None:
         """Remember good bytes, on the disk before long; what fails is said, and costs only the memory."""
         news = {name: source for name, source in specs.items() if self._kept.get(name) != source}
         self._kept.update(news)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Collection
 
 import attrs
-from pyrsistent import pmap
 
 from colony.core import check
 from colony.core.desired import Content, Listing, Readable, Unreadable
@@ -89,7 +88,7 @@ def _refusal(found: os.stat_result) -> Unreadable | None:
 
 def read(directory: int, filename: str, limit: int, *, follow: bool) -> tuple[Signature, Content]:
     """
-    What an entry holds, never blocking and never more than ``limit`` bytes, and the signature it had before it was read.
+    What an entry holds, never blocking and never more than ``limit`` bytes, and its signature from before the reading.
 
     Raises OSError.
     """
@@ -199,7 +198,7 @@ class Watch:
             else:
                 if content is not None:
                     changed[name] = content
-        return Listing(pmap(changed), frozenset(missing), frozenset(gone), ignored)
+        return Listing(changed, frozenset(missing), frozenset(gone), ignored)
 
     def _look_at(self, directory: int, name: str, now: float) -> Content | None:
         """Its content if that is news. Raises FileNotFoundError."""
