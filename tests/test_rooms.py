@@ -43,7 +43,7 @@ ROOMS: Mapping[str, Room] = {
     "colony/report/history.py": _REPORT._replace(theirs=(*_VALUES, "twisted")),
     "colony/report/web.py": _REPORT._replace(ours=(*_REPORT.ours, "colony.ctllib"), theirs=(*_VALUES, "twisted")),
     "colony/runtime/": _RUNTIME,
-    "colony/scheduler.py": _CELL,
+    "colony/scheduler.py": Room(("colony.core", "colony.runtime"), (*_VALUES, "twisted")),
     "colony/supervisor.py": _CELL,
     "colony/tap.py": Room(("colony",), (*_VALUES, "twisted", "zope")),
     "twisted/plugins/": Room((), ("twisted",)),
