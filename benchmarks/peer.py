@@ -25,11 +25,13 @@ class Peer(Protocol):
     """
     One supervisor. ``place`` is a directory of its own for one run of it, its socket, configuration and logs.
 
-    ``period`` is how many seconds may pass before it looks at its files by itself; 0 if it is told at once.
+    ``period`` is how many seconds may pass before it looks at its files by itself, ``reaping`` before it looks for the
+    dead; 0 if it is told at once.
     """
 
     name: str
     period: float = 0.0
+    reaping: float = 0.0
 
     def install(self, cache: Path) -> str:
         """Make it available, below ``cache`` if it is not here already. Returns its version; raises Unavailable."""

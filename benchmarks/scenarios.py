@@ -69,6 +69,18 @@ def _all_up(peer: Peer, child: Path, n: int) -> Samples:
         return {"all up, s": [max(at)], "first up, s": [min(at)]}
 
 
+def _fair(count: int, period: float) -> Iterator[int]:
+    """
+    Numbers of as many of ``count`` samples as a round has time for, each begun at a fair moment.
+
+    A peer that looks every ``period`` seconds is asked at a random phase of it: asked right after it has looked, it
+    would be measured at its worst every time.
+    """
+    for number in range(min(count, 2) if period > 1 else count):
+        time.sleep(random.uniform(0.05, max(period, 0.1)))
+        yield number
+
+
 def _back_after_kill(stage: Stage, name: str) -> float:
     """Milliseconds from just before SIGKILL to the first breath of the next instance."""
     pid = stage.pid(name)
@@ -78,19 +90,19 @@ def _back_after_kill(stage: Stage, name: str) -> float:
 
 
 def _one_killed(peer: Peer, child: Path, n: int) -> Samples:
-    """Ten of the children are killed, one after another; then the only child of a supervisor without others."""
+    """Some of the children are killed, one after another; then the only child of a supervisor without others."""
     kills = 10
     with Stage(peer, child, n + kills) as stage:
         stage.up()
         stage.ripen()
         beside = []
-        for name in random.sample(stage.names, kills):
-            beside.append(_back_after_kill(stage, name))
-            time.sleep(0.05)
+        victims = random.sample(stage.names, kills)
+        for number in _fair(kills, peer.reaping):
+            beside.append(_back_after_kill(stage, victims[number]))
     with Stage(peer, child, 1) as stage:
         stage.up()
         alone = []
-        for _ in range(3):
+        for _ in _fair(3, peer.reaping):
             stage.ripen()
             alone.append(_back_after_kill(stage, stage.names[0]))
     return {"alone, ms": alone, "beside the others, ms": beside}
@@ -109,25 +121,13 @@ def _all_killed(peer: Peer, child: Path, n: int) -> Samples:
         return {"all back, s": [max(report.at for report in back.values()) - before]}
 
 
-def _several(peer: Peer) -> Iterator[int]:
-    """
-    Numbers of as many samples as a round has time for, each begun at a fair moment.
-
-    A peer that looks every so often is asked at a random phase of that period: asked right after its start, it would
-    be measured at its worst every time.
-    """
-    for number in range(1 if peer.period > 1 else 5):
-        time.sleep(random.uniform(0.05, max(peer.period, 0.1)))
-        yield number
-
-
 def _file(peer: Peer, child: Path, n: int) -> Samples:
     """From just before the file of one more program is written (or the call is made) to that program's first breath."""
     with Stage(peer, child, n) as stage:
         stage.up()
         stage.ripen()
         found = []
-        for number in _several(peer):
+        for number in _fair(5, peer.period):
             name = f"more{number}"
             before = stage.add(name)
             found.append(_milliseconds(stage.next([name])[name].at, before))
@@ -140,7 +140,7 @@ def _ctl_add(peer: Peer, child: Path, n: int) -> Samples:
         stage.up()
         stage.ripen()
         found = []
-        for number in _several(peer):
+        for number in _fair(5, peer.period):
             name = f"more{number}"
             before = stage.type_add(name)
             found.append(_milliseconds(stage.next([name])[name].at, before))
@@ -154,7 +154,7 @@ def _restart(peer: Peer, child: Path, n: int) -> Samples:
         stage.up()
         stage.ripen()
         found = []
-        for number in _several(peer):
+        for number in _fair(5, peer.period):
             name = stage.names[number % n]
             before = stage.restart(name)
             found.append(_milliseconds(stage.next([name])[name].at, before))

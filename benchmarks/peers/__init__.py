@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from benchmarks.peer import Peer
+from benchmarks.peers.circus import Circus
 from benchmarks.peers.colony import Colony
+from benchmarks.peers.daemontools import Daemontools
 from benchmarks.peers.limit import LimitC, LimitPopen
 from benchmarks.peers.ncolony import NColony
+from benchmarks.peers.pm2 import Pm2
+from benchmarks.peers.runit import Runit
+from benchmarks.peers.s6 import S6
 from benchmarks.peers.supervisord import Supervisord
 
 LIMIT = LimitPopen.name
@@ -20,6 +25,12 @@ every: dict[str, Peer] = {
         NColony(frequency=0.1),
         Supervisord(),
         Colony(),
+        Circus(),
+        Circus(delay=0.05),
+        S6(),
+        Runit(),
+        Daemontools(),
+        Pm2(),
     )
 }
 

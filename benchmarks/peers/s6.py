@@ -1,0 +1,39 @@
+"""s6: a supervisor a service, below a scanner that is told to look."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.peer import Program, Unavailable
+from benchmarks.peers.directory import Directory
+from benchmarks.peers.obtain import run
+
+
+class S6(Directory):
+    """With room for some thousand services. Must be installed: its scanner knows its supervisor by absolute path."""
+
+    name = "s6"
+    packages = ("s6",)
+    scanner = ("s6-svscan", "-c", "8192")
+    again = ("s6-svc", "-r")
+    look = ("s6-svscanctl", "-a")
+
+    def install(self, cache: Path) -> str:
+        if shutil.which("s6-svscan") is None:
+            raise Unavailable("not installed (apt-get install s6)")
+        try:
+            return run(["dpkg-query", "--show", "--showformat=${Version}", "s6"]).strip()
+        except Unavailable:  # not from a Debian package
+            return "of unknown version"
+
+    def _service(self, directory: Path, program: Program) -> None:
+        # One that has said that it is ready is started again at once; one that never does, after a second.
+        super()._service(directory, program)
+        (directory / "run").write_text(f"#!/bin/sh\necho >&3\nexec {shlex.join(program.argv)} 3>&-\n")
+        (directory / "notification-fd").write_text("3\n")
+
+    def environment(self, place: Path) -> Mapping[str, str]:
+        return {}
