@@ -95,10 +95,8 @@ def _one_killed(peer: Peer, child: Path, n: int) -> Samples:
     with Stage(peer, child, n + kills) as stage:
         stage.up()
         stage.ripen()
-        beside = []
         victims = random.sample(stage.names, kills)
-        for number in _fair(kills, peer.reaping):
-            beside.append(_back_after_kill(stage, victims[number]))
+        beside = [_back_after_kill(stage, victims[number]) for number in _fair(kills, peer.reaping)]
     with Stage(peer, child, 1) as stage:
         stage.up()
         alone = []
