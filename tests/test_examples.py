@@ -110,7 +110,7 @@ def test_web_and_echo_serve_and_greet_until_ctrl_c(start: Callable[[str], Exampl
             pytest.skip("another program on this machine has port 8080, which this example is about")
     state = CHECKOUT / "build/web-and-echo/conf.state"
     example = start("web-and-echo")
-    example.wait_for(lambda: '"hello"' in example.output)
+    example.wait_for(lambda: "] hello\n" in example.output)
     example.wait_for(serves)
     pids = [statuses(state)[name]["pid"] for name in ("web", "echo")]
 
