@@ -1,0 +1,138 @@
+"""The verbs that ask: a message each, its answer, and with ``--wait`` its effect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Ctl
+from tests.cli.standin import Message, StandIn
+
+
+@pytest.mark.parametrize(
+    ("argv", "messages"),
+    [
+        ("restart web", [{"type": "RESTART", "name": "web"}]),
+        ("restart --name=web", [{"type": "RESTART", "name": "web"}]),
+        ("restart web --name web", [{"type": "RESTART", "name": "web"}]),
+        ("restart b a b", [{"type": "RESTART", "name": "b"}, {"type": "RESTART", "name": "a"}]),
+        ("restart-all", [{"type": "RESTART-ALL"}]),
+        ("restart-group diary", [{"type": "RESTART-GROUP", "group": "diary"}]),
+        ("restart-group --group=diary", [{"type": "RESTART-GROUP", "group": "diary"}]),
+        ("stop web", [{"type": "STOP", "name": "web"}]),
+        ("stop --group=diary", [{"type": "STOP", "group": "diary"}]),
+        ("stop web --group=diary", [{"type": "STOP", "name": "web"}, {"type": "STOP", "group": "diary"}]),
+        ("start web", [{"type": "START", "name": "web"}]),
+        ("start --group diary", [{"type": "START", "group": "diary"}]),
+        ("signal web SIGHUP", [{"type": "SIGNAL", "name": "web", "signal": "HUP"}]),
+        ("signal --name=web --signal=usr1", [{"type": "SIGNAL", "name": "web", "signal": "USR1"}]),
+        ("signal --name=web HUP", [{"type": "SIGNAL", "name": "web", "signal": "HUP"}]),
+        ("scan", [{"type": "SCAN"}]),
+    ],
+)
+def test_with_nobody_there_the_message_is_left_and_said_so(
+    ctl: Ctl, dead: StandIn, argv: str, messages: list[Message]
+) -> None:
+    done = ctl(*argv.split())
+    assert (done.code, done.out) == (0, "")
+    assert done.err == "colony: no supervisor is alive; the message is left for the next one\n"
+    assert dead.asked() == messages
+
+
+def test_an_accepted_request_is_silent(ctl: Ctl, colony: StandIn) -> None:
+    assert ctl("restart", "web") == (0, "", "")
+    assert colony.heard[0]["type"] == "RESTART"
+    assert colony.heard[0]["by"]
+
+
+def test_who_asks_is_told(ctl: Ctl, colony: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_USER", "ada")
+    [answer] = ctl("restart", "web", "--json").json["answers"]
+    assert (answer["by"], answer["names"]) == ("ada", ["web"])
+
+
+def refuse(message: Message) -> dict[str, Any]:
+    if message.get("name") != "typo":
+        return {"names": [message["name"]]}
+    return {"ok": False, "code": 4, "error": "no such process: typo"}
+
+
+def test_a_refusal_is_told_and_the_others_are_done(ctl: Ctl, colony: StandIn) -> None:
+    colony.reply = refuse
+    done = ctl("restart", "typo", "web")
+    assert done == (4, "", "colony: cannot restart typo: no such process: typo\n")
+    assert [message["name"] for message in colony.heard] == ["typo", "web"]
+    told = ctl("restart", "web", "typo", "--json").json
+    assert [answer["ok"] for answer in told["answers"]] == [True, False]
+    assert (told["code"], told["error"]) == (4, "cannot restart typo: no such process: typo")
+
+
+def test_one_bad_name_among_good_ones_leaves_no_message(ctl: Ctl, colony: StandIn) -> None:
+    assert ctl("restart", "web", ".").code == 2
+    assert colony.heard == []
+
+
+def test_no_answer_is_not_waited_for_if_nobody_wants_it(ctl: Ctl, dead: StandIn) -> None:
+    dead.live()
+    assert ctl("restart", "web", "--no-answer") == (0, "", "")
+    dead.die()
+    assert dead.asked() == [{"type": "RESTART", "name": "web"}]
+
+
+def test_a_supervisor_that_ends_meanwhile_leaves_the_message_to_the_next(ctl: Ctl, colony: StandIn) -> None:
+    def end(message: Message) -> None:
+        colony.die()
+
+    colony.reply = end
+    done = ctl("restart", "web")
+    assert done.code == 0
+    assert "left for the next one" in done.err
+
+
+def test_waiting_needs_a_supervisor_and_leaves_no_message(ctl: Ctl, dead: StandIn) -> None:
+    done = ctl("restart", "web", "--wait")
+    assert done.code == 5
+    assert dead.asked() == []
+
+
+def test_restart_and_wait_returns_when_the_new_instance_runs(ctl: Ctl, colony: StandIn) -> None:
+    colony.tell("web", starts=7)
+    assert ctl("restart", "web", "--wait", "--wait-timeout=0.3").code == 124
+
+    def obey(message: Message) -> dict[str, Any]:
+        colony.tell("web", starts=8)
+        return {"names": ["web"]}
+
+    colony.reply = obey
+    assert ctl("restart", "web", "--wait").code == 0
+
+
+def test_restart_all_and_wait_waits_for_whom_the_answer_names(ctl: Ctl, colony: StandIn) -> None:
+    def obey(message: Message) -> dict[str, Any]:
+        colony.tell("web", starts=2)
+        return {"names": ["web"]}
+
+    colony.tell("web")
+    colony.tell("other")
+    colony.reply = obey
+    assert ctl("restart-all", "--wait").code == 0
+
+
+def test_stop_and_wait_returns_when_nothing_is_left(ctl: Ctl, colony: StandIn) -> None:
+    def obey(message: Message) -> dict[str, Any]:
+        colony.tell("web", "stopped", wanted=False)
+        return {"names": ["web"]}
+
+    colony.tell("web")
+    colony.reply = obey
+    assert ctl("stop", "--group", "diary", "--wait").code == 0
+
+
+def test_start_and_wait_that_fails_says_why(ctl: Ctl, colony: StandIn) -> None:
+    def obey(message: Message) -> dict[str, Any]:
+        colony.tell("web", "failed", why="given up")
+        return {"names": ["web"]}
+
+    colony.reply = obey
+    assert ctl("start", "web", "--wait") == (1, "", "colony: web failed: given up\n")

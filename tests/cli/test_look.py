@@ -1,0 +1,175 @@
+"""``status``, ``show``, ``wait``: what is."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from colony import ctllib
+from colony.cli.status import age
+from colony.core import check
+from tests.cli.conftest import Ctl
+from tests.cli.standin import StandIn
+
+
+def test_status_is_a_table_with_a_summary(ctl: Ctl, colony: StandIn) -> None:
+    colony.introduce(pid=77)
+    colony.tell("web", pid=11, starts=2, last_exit={"code": None, "signal": "KILL", "at": ctllib.now()})
+    colony.tell("a", "backoff", why="exited with code 1", last_exit={"code": 1, "signal": None, "at": ctllib.now()})
+    done = ctl("status")
+    assert done.code == 3
+    assert done.out.splitlines() == [
+        "NAME  STATE    PID  UP  STARTS  LAST EXIT  WHY",
+        "a     backoff  -    -   1       code 1     exited with code 1",
+        "web   running  11   0s  2       KILL       wanted",
+        "2 processes: 1 running, 1 backoff; 1 wanted and not running; supervisor 77, up 0s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted", "code"),
+    [("running", True, 0), ("stopped", False, 0), ("backoff", True, 3), ("starting", True, 3), ("stopping", False, 0)],
+)
+def test_status_is_3_if_something_wanted_does_not_run(
+    ctl: Ctl, colony: StandIn, state: str, wanted: bool, code: int
+) -> None:
+    colony.tell("good")
+    colony.tell("web", state, wanted=wanted)
+    assert ctl("status").code == code
+    assert ctl("status", "good").code == 0
+    assert ctl("status", "--json").code == code
+
+
+def test_status_of_nothing_is_no_processes(ctl: Ctl, colony: StandIn) -> None:
+    colony.introduce()
+    done = ctl("status")
+    assert done.code == 0
+    assert done.out.splitlines()[-1].startswith("no processes; supervisor 99")
+
+
+def test_status_of_a_typo_is_4(ctl: Ctl, colony: StandIn) -> None:
+    assert ctl("status", "typo") == (4, "", "colony: no such process: typo\n")
+
+
+def test_status_names_what_is_wrong_with_files(ctl: Ctl, colony: StandIn) -> None:
+    colony.introduce(broken={"a b": "is no name", "web": "uid: must be an integer"})
+    colony.tell("web", digest="x", problems=[{"path": "uid", "message": "must be an integer"}])
+    assert [line for line in ctl("status").out.splitlines() if line.startswith("!")] == [
+        "! web: uid: must be an integer",
+        "! web: the last good definition stays in force",
+        "! a b: is no name",
+    ]
+
+
+def test_status_in_json_is_what_the_files_hold(ctl: Ctl, colony: StandIn) -> None:
+    colony.introduce(pid=77)
+    colony.tell("web", pid=11)
+    told = ctl("status", "--json").json
+    assert told["supervisor"]["pid"] == 77
+    assert told["processes"] == [json.loads((colony.state / "status" / "web.json").read_bytes())]
+
+
+def test_status_of_chosen_keys_is_for_scripts(ctl: Ctl, colony: StandIn) -> None:
+    colony.tell("web", pid=11, last_exit={"code": 1, "signal": None, "at": ctllib.now()})
+    colony.tell("a", "stopped", wanted=False)
+    assert ctl("status", "-o", "name,state,pid,wanted,last_exit.code").out.splitlines() == [
+        "a\tstopped\t-\tfalse\t-",
+        "web\trunning\t11\ttrue\t1",
+    ]
+    done = ctl("status", "-o", "name,color")
+    assert done.code == 2
+    assert "no key 'color'" in done.err
+
+
+def test_status_does_not_steer_the_terminal(ctl: Ctl, colony: StandIn) -> None:
+    colony.tell("web", "backoff", why="\x1b[31mred\nnext \x9b2J")
+    done = ctl("status")
+    assert "\\x1b[31mred\\nnext \\x9b2J" in done.out
+    assert "\x1b" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (59, "59s"), (61, "1m01s"), (3 * 3600 + 62, "3h01m"), (90000, "1d1h"), (-5, "0s")]
+)
+def test_an_age_has_two_units(seconds: int, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_000.5 + seconds)
+    assert age("2027-01-15T08:00:00.500000Z") == text
+
+
+# -- show
+
+
+def test_show_tells_definition_and_status(ctl: Ctl, colony: StandIn) -> None:
+    ctl("add", "web", "--", "sleep", "1")
+    colony.tell("web", pid=11, streak=2, next_start=ctllib.now(), ready=False, digest="other", unknown=["mine"])
+    done = ctl("show", "web")
+    assert done.code == 0
+    assert '"sleep"' in done.out
+    for line in ("pid        11", "starts     1, 2 early deaths in a row", "ready      False", "unknown    mine"):
+        assert line in done.out.splitlines()
+    assert "definition in force: not the one in the file" in done.out
+    told = ctl("show", "web", "--json").json
+    assert told["status"]["pid"] == 11
+    assert told["files"][0]["definition"] == {"args": ["sleep", "1"]}
+
+
+def test_show_tells_what_is_wrong(ctl: Ctl, colony: StandIn) -> None:
+    (colony.config / "web").write_text('{"args": [], "env_inherits": []}')
+    problem = {"path": "args", "message": "must have at least one entry, the executable"}
+    at = ctllib.now()
+    colony.tell("web", "failed", why="bad", problems=[problem], last_exit={"code": None, "signal": None, "at": at})
+    out = ctl("show", "web").out
+    assert "! args: must have at least one entry, the executable" in out
+    assert "note: unknown key 'env_inherits'; did you mean 'env_inherit'?" in out
+    assert "problem    args: must have at least one entry, the executable" in out
+    assert f"last exit  unknown at {at}" in out
+
+
+def test_show_of_what_is_being_removed_has_no_file(ctl: Ctl, colony: StandIn) -> None:
+    colony.tell("web", "stopping")
+    assert "no file: it is being removed" in ctl("show", "web").out
+
+
+def test_show_with_nobody_there_tells_the_definition(ctl: Ctl, dead: StandIn) -> None:
+    ctl("add", "web", "--cmd=x")
+    done = ctl("show", "web")
+    assert done.code == 5
+    assert '"x"' in done.out
+
+
+def test_show_of_a_file_without_status_tells_the_definition(ctl: Ctl, colony: StandIn) -> None:
+    ctl("add", "web", "--cmd=x")
+    assert ctl("show", "web", "--json").json["status"] is None
+
+
+def test_show_of_a_typo_is_4(ctl: Ctl, colony: StandIn) -> None:
+    assert ctl("show", "typo").code == 4
+    assert ctl("show", "web", "echo").code == 2
+
+
+# -- wait
+
+
+def test_wait_is_for_ready_unless_it_says_otherwise(ctl: Ctl, colony: StandIn) -> None:
+    colony.tell("web", ready=False)
+    assert ctl("wait", "web", "--for", "running") == (0, "", "")
+    assert ctl("wait", "web", "--timeout=0.05") == (
+        124,
+        "",
+        "colony: timed out after 0.05 seconds: web is running: wanted\n",
+    )
+    colony.tell("web", ready=True)
+    assert ctl("wait", "web", "--json").json == {"names": ["web"], "for": "ready"}
+
+
+def test_wait_for_nonsense_is_usage(ctl: Ctl, colony: StandIn) -> None:
+    assert ctl("wait", "web", "--for=peace").code == 2
+
+
+def test_the_digest_is_the_files(ctl: Ctl, colony: StandIn) -> None:
+    """What ctl compares with what runs is what the supervisor computes."""
+    ctl("add", "web", "--cmd=x", "--env", "É=é")
+    [verdict] = ctllib.definitions(colony.places, "web")
+    assert check.digest(verdict.value) == check.digest({"env": {"É": "é"}, "args": ["x"]})
