@@ -62,8 +62,10 @@ class RestartPolicy:
         """
         if streak == 0:
             return 0.0
-        # Beyond 64 doublings everything is past any limit, and factor ** streak past a float.
-        grown = self.initial * self.factor ** min(streak - 1, 64)
+        try:
+            grown = self.initial * float(self.factor) ** (streak - 1)
+        except OverflowError:  # past a float is past any limit, unless it began with nothing
+            grown = self.limit if self.initial else 0.0
         spread = int.from_bytes(hashlib.sha256(f"{salt} {streak}".encode()).digest()[:4]) / 2**32
         return min(grown, self.limit) * (1 + self.jitter * spread)
 
