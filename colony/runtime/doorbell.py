@@ -90,11 +90,11 @@ class Doorbell:
         everything = False
         offset = 0
         while offset < len(data):
-            _, mask, _, length = _EVENT.unpack_from(data, offset)
+            watch, mask, _, length = _EVENT.unpack_from(data, offset)
             offset += _EVENT.size
             name = os.fsdecode(data[offset : offset + length].rstrip(b"\0"))
             offset += length
-            if mask & _IGNORED:
+            if mask & _IGNORED and watch == self._watch:  # not that of a directory let go of
                 self._watch = None
             if mask & (_OVERFLOW | _IGNORED | _UNMOUNT | _DELETE_SELF | _MOVE_SELF) or name.startswith(".."):
                 everything = True  # ..data is what a ConfigMap's files all lead through
