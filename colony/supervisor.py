@@ -154,9 +154,9 @@ class Supervisor:
         self._say_what_is_wrong(before, names)
         for name in names:
             self._moved[name] = None
-            if name not in self._units and name in self._desired.names():
+            if name not in self._units and self._desired.has(name):
                 self._units = self._units.set(name, Unit(name, held=name in self._held, since=self._clock.seconds()))
-            if name in before.names() and name not in self._desired.names():
+            if before.has(name) and not self._desired.has(name):
                 self._memory.forget(name)
                 self._held -= {name}
                 self._drop_if_forgotten(name)
@@ -223,7 +223,7 @@ class Supervisor:
     def _names(self, target: Target) -> tuple[Name, ...] | NotYet:
         match target:
             case One(name):
-                if name in self._desired.names():
+                if self._desired.has(name):
                     return (name,)
                 return NotYet(Answer(code=4, error=f"no such process: {name}"))
             case Group(group):
@@ -376,7 +376,7 @@ class Supervisor:
 
     def _drop_if_forgotten(self, name: Name) -> None:
         unit = self._units.get(name)
-        if unit is not None and unit.forgotten and name not in self._desired.names():
+        if unit is not None and unit.forgotten and not self._desired.has(name):
             self._set_alarm(name, None)
             self._units = self._units.remove(name)
             self._moved[name] = None

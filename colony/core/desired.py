@@ -61,7 +61,7 @@ class Desired:
 
     ``problems`` are those of the files as they are now; a name may have both. ``strays`` are files whose name can be
     no process's, with the reason. ``remembered`` are good bytes from before this supervisor started, in force only
-    while the file is there and bad.
+    while the file is there and bad, and forgotten with it.
     """
 
     specs: PMap[Name, Wanted] = pmap()
@@ -71,6 +71,10 @@ class Desired:
     missing: frozenset[str] = frozenset()
     ignored: frozenset[str] = frozenset()
     remembered: PMap[Name, bytes] = pmap()
+
+    def has(self, name: Name) -> bool:
+        """Has that name a file, good or not?"""
+        return name in self.specs or name in self.problems
 
     def names(self) -> frozenset[Name]:
         """Every name that has a file, good or not."""
@@ -102,12 +106,14 @@ def fold(desired: Desired, listing: Listing, defaults: Defaults) -> tuple[Desire
         missing=(desired.missing | listing.missing) - listing.gone - set(listing.changed),
         ignored=desired.ignored if listing.ignored is None else listing.ignored,
     )
-    specs, problems = desired.specs, desired.problems
+    specs, problems, remembered = desired.specs, desired.problems, desired.remembered
     for name in touched:
         wanted, found = _judge(desired, name, defaults)
         specs = specs.discard(name) if wanted is None else specs.set(name, wanted)
         problems = problems.set(name, found) if found else problems.discard(name)
-    return attrs.evolve(desired, specs=specs, problems=problems), frozenset(touched)
+        if wanted is None and not found:  # no file: what a later one will say has nothing to do with it
+            remembered = remembered.discard(name)
+    return attrs.evolve(desired, specs=specs, problems=problems, remembered=remembered), frozenset(touched)
 
 
 def _judge(desired: Desired, name: Name, defaults: Defaults) -> tuple[Wanted | None, tuple[Problem, ...]]:

@@ -1,0 +1,268 @@
+"""Bytes become the vocabulary, or are refused with everything that is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colony.core import check
+from colony.core.model import (
+    AskRestart,
+    AskScan,
+    AskSignal,
+    AskStart,
+    AskStop,
+    Command,
+    Defaults,
+    Everyone,
+    Group,
+    Message,
+    Name,
+    One,
+    ProcessSpec,
+    RestartPolicy,
+    Rung,
+)
+from colony.core.wire import Invalid, parse_message, parse_spec
+from tests.strategies import names, spec_values, steady
+
+# Any is a JSON value.
+
+WEB = One(Name("web"))
+
+
+def spec(value: dict[str, Any], defaults: Defaults | None = None) -> ProcessSpec:
+    return parse_spec(json.dumps(value).encode(), defaults or Defaults())
+
+
+def message(**fields: object) -> Message:
+    return parse_message(json.dumps(fields).encode())
+
+
+# -- process files --------------------------------------------------------------------------------------------
+
+
+def test_the_smallest_file_means_the_defaults() -> None:
+    assert spec({"args": ["sleep", "60"]}) == ProcessSpec(
+        args=("sleep", "60"), digest=check.digest({"args": ["sleep", "60"]})
+    )
+
+
+def test_every_key_arrives() -> None:
+    value = {
+        "shell": "exec web",
+        "env": {"B": "2", "A": "1"},
+        "env_inherit": ["LC_*"],
+        "config_env": False,
+        "cwd": "/srv",
+        "uid": 1000,
+        "gid": 0,
+        "group": ["b", "a", "b"],
+        "restart": {
+            "when": "failure",
+            "initial": 2,
+            "factor": 3,
+            "limit": 4,
+            "jitter": 0,
+            "threshold": 5,
+            "attempts": 6,
+            "success": [0, 7],
+        },
+        "description": "not ours",
+    }
+
+    assert spec(value) == ProcessSpec(
+        args=("/bin/sh", "-c", "exec web"),
+        digest=check.digest(value),
+        env=(("B", "2"), ("A", "1")),
+        env_inherit=("LC_*",),
+        config_env=False,
+        cwd="/srv",
+        uid=1000,
+        gid=0,
+        group=frozenset({"a", "b"}),
+        restart=RestartPolicy("failure", 2, 3, 4, 0, 5, 6, (0, 7)),
+        unknown=("description",),
+    )
+
+
+def test_what_a_file_leaves_out_is_as_the_options_say() -> None:
+    defaults = Defaults(threshold=3, killtime=7, initial=0.5, limit=20)
+
+    found = spec({"args": ["x"], "restart": {"factor": 3}}, defaults)
+
+    assert found.restart == RestartPolicy(threshold=3, initial=0.5, limit=20, factor=3)
+    assert found.stop == (Rung("TERM", 7), Rung("KILL", 0))
+    assert found.killtime == 7
+
+
+def test_what_a_file_says_wins_over_the_options() -> None:
+    found = spec({"args": ["x"], "restart": {"threshold": 0, "initial": 0, "limit": 0}}, Defaults(9, 9, 9, 9))
+
+    assert found.restart == RestartPolicy(threshold=0, initial=0, limit=0)
+
+
+def test_attempts_of_null_are_no_limit() -> None:
+    assert spec({"args": ["x"], "restart": {"attempts": None}}).restart.attempts is None
+
+
+@steady
+@given(spec_values)
+def test_every_good_file_has_a_spec_that_says_what_it_says(value: dict[str, Any]) -> None:
+    found = spec(value)
+
+    written: dict[str, Any] = {}
+    if "shell" in value:
+        written["shell"] = found.args[2]
+    else:
+        written["args"] = list(found.args)
+    for key in ("env_inherit", "cwd", "uid", "gid", "config_env"):
+        if key in value:
+            kept = getattr(found, key)
+            written[key] = list(kept) if isinstance(kept, tuple) else kept
+    if "env" in value:
+        written["env"] = dict(found.env)
+    if "group" in value:
+        written["group"] = value["group"]
+        assert found.group == set(value["group"])
+    if "restart" in value:
+        kept = {key: getattr(found.restart, key) for key in value["restart"]}
+        written["restart"] = {key: list(item) if isinstance(item, tuple) else item for key, item in kept.items()}
+    written |= {key: value[key] for key in found.unknown}
+    assert written == value
+    assert found.digest == check.digest(value)
+
+
+@steady
+@given(spec_values, st.integers(0, 4), st.booleans())
+def test_white_space_and_the_order_of_keys_change_no_digest(value: dict[str, Any], indent: int, turn: bool) -> None:
+    turned = dict(reversed(value.items())) if turn else value
+
+    assert parse_spec(json.dumps(turned, indent=indent).encode(), Defaults()).digest == spec(value).digest
+
+
+def test_every_problem_of_a_file_is_told_at_once() -> None:
+    with pytest.raises(Invalid) as caught:
+        spec({"args": [], "cwd": 3, "restart": {"initial": -1}})
+
+    assert [problem.path for problem in caught.value.problems] == ["args", "cwd", "restart.initial"]
+    assert caught.value.whole
+    assert str(caught.value) == "; ".join(map(str, caught.value.problems))
+
+
+@pytest.mark.parametrize(
+    ("data", "whole", "words"),
+    [
+        (b"", False, "empty"),
+        (b'{"args"', False, "not JSON"),
+        (b'{"args": ["x"], "args": ["y"]}', True, "duplicate key 'args'"),
+        (b" " * 120_001, True, "larger than 120000 bytes"),
+        (b"[]", True, "must be an object"),
+    ],
+)
+def test_what_is_no_process_file_is_refused_with_the_reason(data: bytes, whole: bool, words: str) -> None:
+    with pytest.raises(Invalid, match=words) as caught:
+        parse_spec(data, Defaults())
+
+    assert caught.value.whole is whole
+
+
+@steady
+@given(st.binary(max_size=50) | st.text(max_size=50).map(str.encode))
+def test_garbage_is_refused_and_nothing_worse(data: bytes) -> None:
+    with pytest.raises(Invalid):
+        parse_spec(data, Defaults())
+    with pytest.raises(Invalid):
+        parse_message(data)
+
+
+# -- messages -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "command"),
+    [
+        ({"type": "RESTART", "name": "web"}, AskRestart(WEB)),
+        ({"type": "RESTART-ALL"}, AskRestart(Everyone())),
+        ({"type": "RESTART-GROUP", "group": "diary"}, AskRestart(Group("diary"))),
+        ({"type": "STOP", "name": "web"}, AskStop(WEB)),
+        ({"type": "STOP", "group": "diary"}, AskStop(Group("diary"))),
+        ({"type": "START", "name": "web"}, AskStart(WEB)),
+        ({"type": "START", "group": "diary"}, AskStart(Group("diary"))),
+        ({"type": "SIGNAL", "name": "web", "signal": "HUP"}, AskSignal(WEB, "HUP")),
+        ({"type": "SIGNAL", "name": "web", "signal": "sigusr1"}, AskSignal(WEB, "USR1")),
+        ({"type": "SCAN"}, AskScan()),
+    ],
+)
+@pytest.mark.parametrize("case", [str.upper, str.lower, str.title])
+def test_every_type_of_message_is_understood_in_any_case(fields: dict[str, str], command: Command, case: Any) -> None:
+    written = {**fields, "type": case(fields["type"])}
+
+    assert message(**written) == Message(fields["type"], command, None)
+
+
+def test_every_type_that_the_validator_knows_is_understood() -> None:
+    values = {"name": "web", "group": "diary", "signal": "HUP"}
+    for kind, shapes in check.MESSAGES.items():
+        for shape in shapes:
+            assert message(type=kind, **{field: values[field] for field in shape}).kind == kind
+
+
+def test_a_type_that_only_the_validator_knew_would_be_a_mistake_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "MESSAGES", {**check.MESSAGES, "DANCE": ((),)})
+
+    with pytest.raises(AssertionError, match="DANCE"):
+        message(type="DANCE")
+
+
+def test_who_asked_is_kept() -> None:
+    assert message(type="SCAN", by="anna").by == "anna"
+
+
+def test_what_a_message_says_beyond_its_type_is_nobodys_business() -> None:
+    assert message(type="SCAN", note="please") == Message("SCAN", AskScan(), None)
+
+
+@steady
+@given(names)
+def test_any_name_can_be_asked_for(name: Name) -> None:
+    assert message(type="RESTART", name=name).command == AskRestart(One(name))
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "by"),
+    [
+        ({"type": "dance", "by": "anna"}, "DANCE", "anna"),
+        ({"type": "STOP", "by": 3}, "STOP", None),
+        ({"type": 3, "by": "anna"}, None, "anna"),
+        ({}, None, None),
+    ],
+)
+def test_a_refused_message_says_of_itself_what_can_be_read(fields: Any, kind: str | None, by: str | None) -> None:
+    with pytest.raises(Invalid) as caught:
+        message(**fields)
+
+    assert (caught.value.kind, caught.value.by) == (kind, by)
+
+
+def test_a_message_that_is_no_object_is_refused() -> None:
+    with pytest.raises(Invalid, match="must be an object") as caught:
+        parse_message(b"[1]")
+
+    assert (caught.value.kind, caught.value.by, caught.value.whole) == (None, None, True)
+
+
+def test_half_a_message_is_not_whole() -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_message(b'{"type": "SC')
+
+    assert not caught.value.whole
+
+
+def test_a_message_is_bounded() -> None:
+    with pytest.raises(Invalid, match="larger than 65536 bytes"):
+        parse_message(b'{"type": "SCAN"}' + b" " * 65536)
