@@ -22,6 +22,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
+autodoc_typehints = "signature"
+default_role = "py:obj"
 # Other people's names have no page here.
 nitpick_ignore_regex = [("py:.*", r"(?!colony\.).*")]
