@@ -296,8 +296,8 @@ def record(unit: Unit, event: Event, now: float) -> tuple[Unit, tuple[Effect, ..
         case Held():
             return attrs.evolve(unit, held=True), ()
         case Released():
-            idle = isinstance(unit.state, Down | Backoff | Failed)
-            return attrs.evolve(_anew(unit) if idle else unit, held=False), ()
+            runs = isinstance(unit.state, Spawning | Up)
+            return attrs.evolve(unit if runs else _anew(unit), held=False), ()
         case RestartAsked():
             return attrs.evolve(_anew(unit), held=False), ()
         case SignalAsked(signal):
