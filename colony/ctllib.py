@@ -106,12 +106,19 @@ def state_directory(places: Places) -> str:
 
 
 def alive(places: Places) -> bool:
-    """Does a supervisor hold the lock that it keeps for life on MESSAGES (or CONFIG, where MESSAGES is not given)?"""
+    """
+    Does a supervisor hold the locks that it keeps for life?
+
+    MESSAGES is asked; CONFIG where MESSAGES is not given, or not ours to look into.
+    """
     import fcntl
 
-    directory = _config(places) if places.messages is None else _messages(places)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(_config(places) if places.messages is None else _messages(places), flags)
+        except PermissionError:
+            descriptor = os.open(_config(places), flags)
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:
@@ -454,8 +461,22 @@ def status(places: Places, names: Sequence[str] | None = None) -> dict[str, dict
     return told
 
 
+_BLANK = dict.fromkeys("pid last_exit next_start ready health digest".split()) | {
+    "wanted": True,
+    "state": "unknown",
+    "why": "",
+    "since": "1970-01-01T00:00:00.000000Z",
+    "starts": 0,
+    "streak": 0,
+    "problems": [],
+    "unknown": [],
+}
+"""What a status says that a supervisor of another version left out."""
+
+
 def _status(directory: str, name: str) -> dict[str, Any] | None:
-    return _told(os.path.join(directory, f"{name}.json"))
+    told = _told(os.path.join(directory, f"{name}.json"))
+    return None if told is None else {"name": name, **_BLANK, **told}
 
 
 def _told(path: str) -> dict[str, Any] | None:

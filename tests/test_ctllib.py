@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -100,6 +101,34 @@ def test_alive_is_who_holds_the_lock(dead: StandIn) -> None:
     dead.die()
     assert not ctllib.alive(dead.places)
     assert not ctllib.alive(Places("/nowhere", "/nowhere"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_who_may_not_look_into_messages_asks_config(dead: StandIn) -> None:
+    """In a child, as somebody else; the stand-in's MESSAGES are below a directory of root's alone."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        config = os.path.join(directory, "config")
+        os.mkdir(config)
+        os.chmod(config, 0o777)
+        places = Places(config, str(dead.messages))
+        for locked in (False, True):
+            descriptor = os.open(config, os.O_RDONLY)
+            if locked:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            child = os.fork()
+            if child == 0:
+                code = 2
+                try:
+                    os.setgroups([])
+                    os.setgid(4321)
+                    os.setuid(4321)
+                    ctllib.add(places, "web", "sleep", [])
+                    code = int(ctllib.alive(places))
+                finally:
+                    os._exit(code)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == int(locked)
+            os.close(descriptor)
 
 
 @pytest.mark.parametrize(("places", "missing"), [(Places(None, "/m"), "--config"), (Places("/c", None), "--messages")])
@@ -450,6 +479,29 @@ def test_there_is_no_status_where_nobody_is_alive(dead: StandIn) -> None:
     with pytest.raises(Refused) as caught:
         ctllib.status(dead.places)
     assert caught.value.code == 5
+
+
+def test_what_another_version_left_out_is_blank(colony: StandIn) -> None:
+    (colony.state / "status" / "web.json").write_bytes(b'{"state": "running", "pid": 1, "novel": 2}')
+    assert ctllib.status(colony.places)["web"] | {"since": ""} == {
+        "name": "web",
+        "wanted": True,
+        "state": "running",
+        "why": "",
+        "pid": 1,
+        "since": "",
+        "starts": 0,
+        "streak": 0,
+        "last_exit": None,
+        "next_start": None,
+        "ready": None,
+        "health": None,
+        "digest": None,
+        "problems": [],
+        "unknown": [],
+        "novel": 2,
+    }
+    ctllib.wait(colony.places, ["web"])
 
 
 def test_a_supervisor_without_state_has_none(colony: StandIn) -> None:

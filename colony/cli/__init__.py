@@ -67,6 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f": {os.fsdecode(error.filename)}" if error.filename else ""
         return output.fail(f"cannot {output.action}: {(error.strerror or str(error)).lower()}{where}", 1)
+    except Exception as error:
+        # A fault of ours; whoever runs ctl in a script still gets one line and a code. python -X dev shows it all.
+        if sys.flags.dev_mode:
+            raise
+        return output.fail(f"cannot {output.action}, by a fault of colony: {type(error).__name__}: {error}", 1)
 
 
 def _main(argv: list[str], output: Output) -> int:

@@ -33,12 +33,13 @@ def options(parser: Parser, verb: str) -> None:
 
 def status(places: Places, words: Words, options: Namespace, output: Output) -> int:
     """Tell what is; exit code 3 if something that is wanted does not run."""
+    output.action = "tell the status"
     names = arguments.names(words, options.name, least=0)
     supervisor = ctllib.supervisor(places)
     told = list(ctllib.status(places, names or None).values())
     output.document |= {"supervisor": supervisor, "processes": told}
     if options.keys is not None:
-        keys = options.keys.split(",")
+        keys = [key.strip() for key in options.keys.split(",")]
         for one in told:
             output.say("\t".join(_value(one, key) for key in keys))
     elif not output.json:

@@ -126,6 +126,33 @@ def test_a_name_that_the_terminal_has_no_letters_for_is_escaped(dead: StandIn, e
     assert ("gr\\xf6\\xdfe \\U0001f600" if encoding == "ascii" else "größe \U0001f600") in done.stdout
 
 
+def test_a_fault_of_ours_is_one_line_and_the_whole_story_in_dev_mode(dead: StandIn) -> None:
+    code = "import sys; from colony import cli, ctllib; ctllib.put = None; sys.exit(cli.main())"
+    argv = ["add", "web", "--cmd=x", "--config", str(dead.config)]
+    for flags, whole in ([], False), (["-X", "dev"], True):
+        command = [sys.executable, *flags, "-c", code, *argv]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+        assert done.returncode == 1
+        assert "TypeError" in done.stderr
+        assert (done.stderr.count("\n") > 1) == whole
+
+
+@pytest.mark.parametrize(("more", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colour_is_for_terminals_alone(dead: StandIn, more: dict[str, str], coloured: bool) -> None:
+    dead.live()
+    dead.tell("web")
+    command = [sys.executable, "-m", "colony", "status", "--config", str(dead.config), "--messages", str(dead.messages)]
+    ours, theirs = os.openpty()
+    done = subprocess.run(command, stdout=theirs, check=False, env=environment(**more), timeout=30)
+    os.close(theirs)
+    out = os.read(ours, 4096)
+    os.close(ours)
+    dead.die()
+    assert done.returncode == 0
+    assert (b"\x1b[32mrunning" in out) == coloured
+    assert (b"\x1b" in out) == coloured
+
+
 def test_add_loads_nothing_that_costs(dead: StandIn) -> None:
     """What importing these would cost is more than all the rest of ctl."""
     code = "import sys; from colony.cli import main; main(); print(*sys.modules)"
