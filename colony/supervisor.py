@@ -332,12 +332,12 @@ class Supervisor:
         else:
             self._busy.discard(name)
         self._set_alarm(name, deadline(after))
+        for effect in effects:  # first what is to be done, then what is to be said: a restart waits for nothing
+            self._perform(name, effect)
         self._say(before, after, event)
-        if after != before:
+        if after is not before:
             self._moved[name] = None
             self._report_soon()
-        for effect in effects:
-            self._perform(name, effect)
         self._drop_if_forgotten(name)
         self._settle_close()
 
@@ -392,11 +392,14 @@ class Supervisor:
     # -- what is said
 
     def _report_soon(self) -> None:
-        if self._next_report is None and self._moved:
+        if self._next_report is None:  # also where no unit moved: litter and files of no name are told of too
             self._next_report = self._clock.callLater(REPORT_DELAY, self._report_slice)
 
     def _report_slice(self) -> None:
         self._next_report = None
+        if self._queue:  # what is still to be done comes before telling of what was
+            self._report_soon()
+            return
         moved = frozenset(list(self._moved)[:REPORT_SLICE])
         for name in moved:
             del self._moved[name]

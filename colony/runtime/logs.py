@@ -30,6 +30,9 @@ log = Logger(namespace="colony")
 CHUNK = 65_536
 """Bytes read at once; also what a Linux pipe holds by default (pipe(7))."""
 
+MAX_PIPE = 1_048_576
+"""The most that a pipe holds (/proc/sys/fs/pipe-max-size, unless root has raised it)."""
+
 MAX_LINE = 262_144
 """Bytes of a line that are waited for; what is longer goes out in pieces of that size, each a line of its own."""
 
@@ -189,22 +192,23 @@ class Channel:
         """There will be no child."""
         if self._path is None:
             os.close(self.child_fd)
-        self._close()
+        self.close()
 
     def drain(self) -> None:
-        """Read what is there now."""
-        while self._read():
-            pass
+        """Read what is there now, and no more than a pipe can hold: somebody may go on writing."""
+        for _ in range(MAX_PIPE // CHUNK + 1):
+            if not self._read():
+                break
 
-    def finish(self) -> None:
-        """Nobody is left to write: read what is there, and close."""
+    def flush(self) -> None:
+        """Nobody is left to write: read what is there, also the line that nobody will end."""
         self.drain()
         if self._partial:
             self._relay.lines(self._name, self._partial + b"\n")
             self._partial = b""
-        self._close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Read no more; the FIFO goes."""
         if self._reading:
             self._reactor.removeReader(self)
             self._reading = False

@@ -292,11 +292,12 @@ class ProcessSpawner:
         assert process.exit is not None, "a family is empty only after its main"
         del self._processes[process.pid]
         self._families.pop(process.pid, None)
-        process.channel.finish()
+        process.channel.flush()
         if process.told:
             process.ended(Emptied(process.pid))
         else:
             process.ended(Exited(process.pid, process.exit, alone=True))
+        process.channel.close()  # afterwards: the next start does not wait for it
 
     def _look_soon(self) -> None:
         if self._family_look is not None and self._family_look.active():
