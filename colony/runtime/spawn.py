@@ -93,6 +93,7 @@ class ProcessSpawner:
         self._home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._processes: dict[Pid, _Process] = {}
         self._unwatched: dict[Pid, _Process] = {}
+        self._unwatched_look: IDelayedCall | None = None
         self._families: dict[Pid, _Process] = {}
         self._family_pace = 0.0
         self._family_look: IDelayedCall | None = None
@@ -125,9 +126,9 @@ class ProcessSpawner:
         try:
             process.watch()
         except OSError as error:  # no pidfd to be had: ask for it again and again
-            log.warn("cannot watch {name} by pidfd, looking instead: {error}", name=start.name, error=error)
-            if not self._unwatched:
-                self._reactor.callLater(_POLL, self._look_at_unwatched)
+            if self._unwatched_look is None:
+                log.warn("cannot watch {name} by pidfd, looking instead: {error}", name=start.name, error=error)
+                self._unwatched_look = self._reactor.callLater(_POLL, self._look_at_unwatched)
             self._unwatched[pid] = process
         return pid
 
@@ -181,15 +182,27 @@ class ProcessSpawner:
             if finished.cwd is not None:
                 os.fchdir(self._home)
 
-    def _fork(self, executable: str, finished: Finished, output: int, identity: privileges.Identity) -> tuple[Pid, int]:
+    def _fork(
+        self, executable: str, finished: Finished, output: int, identity: privileges.Identity
+    ) -> tuple[Pid, int | None]:
         """
         By fork, for what posix_spawn cannot set; the child tells through a pipe at which stage it failed.
 
-        Returns the pipe's end too, in case the child is still on its way to its exec (a dead network mount).
+        Returns the pipe's end too if the child is still on its way to its exec (a dead network mount).
         """
-        arguments = [os.fsencode(arg) for arg in finished.args]
-        environment = {os.fsencode(key): os.fsencode(value) for key, value in finished.env.items()}
-        report, child_report = os.pipe()
+        try:
+            arguments = [os.fsencode(arg) for arg in finished.args]
+            environment = {os.fsencode(key): os.fsencode(value) for key, value in finished.env.items()}
+            if any(
+                b"\0" in text for text in (os.fsencode(executable), *arguments, *environment, *environment.values())
+            ):
+                raise ValueError("embedded null byte")
+        except ValueError as error:
+            raise CannotStart("exec", str(error)) from None
+        try:
+            report, child_report = os.pipe()
+        except OSError as error:
+            raise CannotStart("fork", "cannot make a pipe", error.errno) from None
         try:
             before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
             try:
@@ -201,17 +214,19 @@ class ProcessSpawner:
                 os.close(child_report)
             poll = select.poll()
             poll.register(report, select.POLLIN)
-            said = os.read(report, 100) if poll.poll(_PATIENCE_EXEC * 1000) else b""
+            said = os.read(report, 100) if poll.poll(_PATIENCE_EXEC * 1000) else None
         except OSError as error:
             os.close(report)
             raise CannotStart("fork", "cannot fork", error.errno) from None
-        if not said:
+        if said is None:
             return Pid(pid), report
         os.close(report)
+        if not said:  # the exec has closed the other end
+            return Pid(pid), None
         os.waitpid(pid, 0)
         stage, _, number = said.decode().partition(" ")
         if stage == "exec":
-            raise explain(executable, int(number))
+            raise explain(executable, int(number), finished.cwd)
         what = {"cwd": finished.cwd or ".", "user": f"cannot become uid {identity.uid} gid {identity.gid}"}
         raise CannotStart(stage, what.get(stage, "cannot be set up"), int(number))
 
@@ -348,8 +363,8 @@ class ProcessSpawner:
     def _look_at_unwatched(self) -> None:
         for process in list(self._unwatched.values()):
             process.reap()
-        if self._unwatched:
-            self._reactor.callLater(_POLL, self._look_at_unwatched)
+        # Set until here, so that what is started meanwhile sets no second one.
+        self._unwatched_look = self._reactor.callLater(_POLL, self._look_at_unwatched) if self._unwatched else None
 
 
 @implementer(IReadDescriptor)
@@ -452,10 +467,10 @@ def find(executable: str, path: str, cwd: str | None) -> str:
     raise CannotStart("exec", f"{executable} in PATH {path}", error)
 
 
-def explain(executable: str, error: int | None) -> CannotStart:
-    """Why an exec failed, in words that name what to mend."""
+def explain(executable: str, error: int | None, cwd: str | None = None) -> CannotStart:
+    """Why an exec failed in ``cwd`` (None: in ours), in words that name what to mend."""
     with suppress(OSError):
-        found = os.stat(executable)
+        found = os.stat(os.path.join(cwd or ".", executable))
         if error == errno.ENOENT:
             return CannotStart("exec", f"{executable}: the interpreter in its first line", error)
         if error == errno.ENOEXEC:
