@@ -418,7 +418,7 @@ def answer(places: Places, filename: str, timeout: float = ANSWER_SECONDS) -> di
             taken = elapsed
         elif taken is not None and elapsed - taken > 1:
             raise Refused(f"the message was taken, but no answer to it is in {os.path.dirname(path)}", code=LATE)
-    raise Refused(f"no answer within {timeout:g} seconds; the message stays", code=LATE)
+    raise Refused("no answer in time; the message stays", code=LATE)
 
 
 def accepted(told: Mapping[str, Any], action: str) -> list[str]:
@@ -548,18 +548,16 @@ def diff(places: Places, names: Sequence[str] | None = None) -> list[tuple[str, 
 
     Raises Refused with code 5 if no supervisor is alive, with 4 for a name that neither knows.
     """
-    must_be_alive(places)
-    directory = os.path.join(state_directory(places), "status")
+    running = status(places)
     written: dict[str, list[Verdict]] = {}
     for verdict in _directory(_config(places)):
         written.setdefault(verdict.name, []).append(verdict)
-    running = status(places)
     for name in names or ():
         if name not in written and name not in running:
             raise Refused(f"no such process: {name}", code=UNKNOWN)
     found = []
     for name in sorted({*written, *running} if names is None else set(names)):
-        word = _difference(written.get(name, ()), _status(directory, name))
+        word = _difference(written.get(name, ()), running.get(name))
         if word is not None:
             found.append((word, name))
     return found
@@ -567,7 +565,7 @@ def diff(places: Places, names: Sequence[str] | None = None) -> list[tuple[str, 
 
 def _difference(written: Sequence[Verdict], told: Mapping[str, Any] | None) -> str | None:
     if not written:
-        return None if told is None else "removed"
+        return "removed"
     if any(verdict.problems for verdict in written):
         return "broken"
     if told is None or (told["digest"] is None and told["problems"]):
@@ -631,9 +629,19 @@ def now() -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:06d}Z"
 
 
-def starts(places: Places) -> dict[str, int]:
-    """How often each process has been started so far: what `effect` compares with."""
-    return {name: told["starts"] for name, told in status(places).items()}
+def countdown(timeout: float) -> Callable[[], float]:
+    """A clock that says how many of ``timeout`` seconds are left, from now on; never less than 0."""
+    end = time.monotonic() + timeout
+    return lambda: max(0.0, end - time.monotonic())
+
+
+def starts(places: Places, names: Sequence[str] | None = None) -> dict[str, int]:
+    """How often each process (of all, or of ``names``) has been started so far: what `effect` compares with."""
+    if names is None:
+        return {name: told["starts"] for name, told in status(places).items()}
+    directory = os.path.join(state_directory(places), "status")
+    found = {name: _status(directory, check_name(name)) for name in names}
+    return {name: told["starts"] for name, told in found.items() if told is not None}
 
 
 def effect(
@@ -735,7 +743,7 @@ def _await(places: Places, names: Sequence[str], judge: _Judge, asked: str, time
         if not pending:
             return
     how = "has no status yet" if told is None else f"is {told['state']}" + (f": {told['why']}" if told["why"] else "")
-    raise Refused(f"timed out after {timeout:g} seconds: {pending[0]} {how}", code=LATE)
+    raise Refused(f"timed out: {pending[0]} {how}", code=LATE)
 
 
 def _ticks(places: Places, timeout: float) -> Iterator[float]:

@@ -438,7 +438,7 @@ def test_a_refusal_has_its_code_and_its_reason(colony: StandIn) -> None:
 def test_no_answer_in_time_is_late(dead: StandIn) -> None:
     dead.live()
     filename = ctllib.scan(dead.places)
-    with pytest.raises(Refused, match=r"no answer within 0\.1 seconds") as caught:
+    with pytest.raises(Refused, match="no answer in time") as caught:
         ctllib.answer(dead.places, filename, timeout=0.1)
     dead.die()
     assert caught.value.code == 124

@@ -43,7 +43,13 @@ def options(parser: Parser, verb: str) -> None:
     parser.flag("--dry-run", "write nothing, say what would be done")
     parser.flag("--diff", "write nothing, show what would change")
     parser.flag("--wait", "return when that very definition runs, and is ready")
-    parser.value("--wait-timeout", metavar="S", convert=arguments.seconds, help="at most so long (60)")
+    parser.value(
+        "--wait-timeout",
+        metavar="S",
+        convert=arguments.seconds,
+        default=ctllib.WAIT_SECONDS,
+        help="at most so long (60)",
+    )
 
 
 def add(places: Places, words: Words, options: Namespace, output: Output) -> int:
@@ -61,6 +67,7 @@ def add(places: Places, words: Words, options: Namespace, output: Output) -> int
     )
     if options.wait:
         ctllib.must_be_alive(places)
+    left = ctllib.countdown(options.wait_timeout)
     asked = ctllib.now()
     change = ctllib.put(places, name, definition, dry_run=options.dry_run or options.diff)
     output.document |= {"name": name, "result": change.word, "file": change.path}
@@ -77,8 +84,8 @@ def add(places: Places, words: Words, options: Namespace, output: Output) -> int
     elif options.wait:
         value = json.loads(change.after)
         if (rung := ctllib.ring(places)) is not None:
-            ctllib.answer(places, rung)
-        ctllib.in_force(places, name, check.digest(value), asked, _bound(options))
+            ctllib.answer(places, rung, left())
+        ctllib.in_force(places, name, check.digest(value), asked, left())
     elif change.word != "unchanged" and not ctllib.alive(places):
         output.note(f"no supervisor is alive; the next one starts {name}")
     return 0
@@ -89,10 +96,6 @@ _SCHEDULES = ("every", "cron")
 
 _PLAIN = ("shell", "config_env", "cwd", "group", "restart")
 """The keys whose option is nothing but their value."""
-
-
-def _bound(options: Namespace) -> float:
-    return ctllib.WAIT_SECONDS if options.wait_timeout is None else float(options.wait_timeout)
 
 
 def _command(words: Words, options: Namespace) -> tuple[str | None, list[str]]:

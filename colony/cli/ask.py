@@ -98,10 +98,12 @@ def _ask(places: Places, options: Namespace, output: Output, requests: list[dict
     alive = ctllib.alive(places)
     if options.wait and not alive:
         ctllib.must_be_alive(places)
-    before = ctllib.starts(places) if options.wait else {}
-    asked = ctllib.now()
     for request in requests:  # all or none: a bad one among them is found before the first is written
         ctllib.request(**request)
+    names = [request["name"] for request in requests if "name" in request]
+    before = ctllib.starts(places, names if len(names) == len(requests) else None) if options.wait else {}
+    left = ctllib.countdown(options.wait_timeout)
+    asked = ctllib.now()
     sent = [(request, ctllib.ask(places, by=_by(), **request)) for request in requests]
     answers: list[dict[str, Any]] = output.document.setdefault("answers", [])
     output.document["messages"] = [filename for _, filename in sent]
@@ -115,11 +117,11 @@ def _ask(places: Places, options: Namespace, output: Output, requests: list[dict
         whom = request.get("name") or request.get("group") or "all"
         output.action = f"{request['kind'].lower()} {whom}"
         try:
-            told = ctllib.answer(places, filename)
+            told = ctllib.answer(places, filename, left() if options.wait else ctllib.ANSWER_SECONDS)
             answers.append(told)
             names = ctllib.accepted(told, output.action)
             if options.wait:
-                ctllib.effect(places, request["kind"], names, before, asked, options.wait_timeout)
+                ctllib.effect(places, request["kind"], names, before, asked, left())
         except ctllib.Refused as refused:
             if refused.code == ctllib.DEAD and not options.wait:
                 output.note(f"{_LEFT}: the one that was there has ended")

@@ -129,6 +129,17 @@ def test_stop_and_wait_returns_when_nothing_is_left(ctl: Ctl, colony: StandIn) -
     assert ctl("stop", "--group", "diary", "--wait").code == 0
 
 
+def test_waiting_for_the_answer_is_part_of_the_waiting(ctl: Ctl, dead: StandIn) -> None:
+    dead.live()
+    done = ctl("restart", "a", "b", "--wait", "--wait-timeout=0.1")
+    dead.die()
+    assert done.code == 124
+    assert done.err.splitlines() == [
+        "colony: no answer in time; the message stays",
+        "colony: no answer in time; the message stays",
+    ]
+
+
 def test_start_and_wait_that_fails_says_why(ctl: Ctl, colony: StandIn) -> None:
     def obey(message: Message) -> dict[str, Any]:
         colony.tell("web", "failed", why="given up")

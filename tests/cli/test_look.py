@@ -158,7 +158,7 @@ def test_wait_is_for_ready_unless_it_says_otherwise(ctl: Ctl, colony: StandIn) -
     assert ctl("wait", "web", "--timeout=0.05") == (
         124,
         "",
-        "colony: timed out after 0.05 seconds: web is running: wanted\n",
+        "colony: timed out: web is running: wanted\n",
     )
     colony.tell("web", ready=True)
     assert ctl("wait", "web", "--json").json == {"names": ["web"], "for": "ready"}
