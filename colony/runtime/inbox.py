@@ -23,6 +23,9 @@ PATIENCE_UNKNOWN = 2.0
 PATIENCE_BROKEN = 60.0
 """Seconds that a message that is not whole JSON has to become it."""
 
+RETRY = 1.0
+"""Seconds after which a message that could not be read is tried again."""
+
 BATCH = 100
 """Messages handled in one go; the rest waits until others have had their turn."""
 
@@ -34,12 +37,17 @@ _MAX_FILENAME_BYTES = 240
 
 @attrs.frozen
 class _Refusal:
-    """Why a message cannot be obeyed as it is, and for how many seconds that may yet change."""
+    """
+    Why a message cannot be obeyed as it is, and for how many seconds that may yet change.
+
+    ``unread`` if nothing is known of its content, so that it may be a good one as it stands (no descriptors, EIO).
+    """
 
     answer: Answer
     patience: float
     kind: str | None = None
     by: str | None = None
+    unread: bool = False
 
 
 @attrs.frozen
@@ -76,8 +84,8 @@ class Inbox:
     @property
     def again_at(self) -> float | None:
         """When a message that waits is to be looked at though nothing happens; None if there is none."""
-        waiting = (p.since + p.refusal.patience for p in self._pending.values() if p.refusal is not None)
-        return min(waiting, default=None)
+        waiting = ((p.since, p.refusal) for p in self._pending.values() if p.refusal is not None)
+        return min((self._clock() + RETRY if r.unread else since + r.patience for since, r in waiting), default=None)
 
     def look(self) -> bool:
         """Handle up to `BATCH` messages; returns whether some are left. Raises Unseen."""
@@ -104,18 +112,17 @@ class Inbox:
     def _handle(self, directory: int, filename: str) -> None:
         known, outside = sign(directory, filename, follow=False)
         pending = self._pending.get(filename)
+        if pending is not None and pending.refusal is None and pending.signature[:-1] == known[:-1]:
+            self._remove(directory, filename, known)  # whatever was done to its mode or links since
+            return
         if pending is not None and pending.signature != known:
             pending = None  # it has changed: a new message, as far as we can tell
-        if pending is not None and pending.refusal is None:
-            self._remove(directory, filename, known)
+        waits = None if pending is None else pending.refusal
+        waited = 0.0 if pending is None else self._clock() - pending.since
+        if waits is not None and waits.patience == PATIENCE_BROKEN and not waits.unread:
+            if waited >= waits.patience:
+                self._set_aside(directory, filename, known, waits)
             return
-        overdue = False
-        if pending is not None and pending.refusal is not None:
-            overdue = self._clock() - pending.since >= pending.refusal.patience
-            if pending.refusal.patience == PATIENCE_BROKEN:
-                if overdue:
-                    self._set_aside(directory, filename, known, pending.refusal)
-                return
         known, found = (known, _broken(outside.reason)) if outside else self._read(directory, filename, known)
         if isinstance(found, Message):
             verdict = self._obey(found)
@@ -123,9 +130,12 @@ class Inbox:
                 self._finish(directory, filename, known, found.kind, found.by, verdict)
                 return
             found = _Refusal(verdict.otherwise, PATIENCE_UNKNOWN, found.kind, found.by)
-        if overdue or found.patience == 0:
+        overdue = waits is not None and waits.patience == found.patience and waited >= found.patience
+        if overdue and found.patience == PATIENCE_BROKEN:
+            self._set_aside(directory, filename, known, found)
+        elif overdue or found.patience == 0:
             self._finish(directory, filename, known, found.kind, found.by, found.answer)
-        elif pending is None:
+        elif waits is None or (waits.patience, waits.unread) != (found.patience, found.unread):
             if found.patience == PATIENCE_BROKEN:
                 log.warn("message {filename} not obeyed: {error}", filename=filename, error=found.answer.error)
             self._pending[filename] = _Pending(known, self._clock(), found)
@@ -138,7 +148,7 @@ class Inbox:
         except FileNotFoundError:
             raise
         except OSError as error:
-            return known, _broken(f"cannot be read: {error.strerror}")
+            return known, attrs.evolve(_broken(f"cannot be read: {error.strerror}"), unread=True)
         if not isinstance(content, Readable):
             return known, _broken(content.reason)
         try:
