@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NoReturn
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python import usage
@@ -169,6 +169,7 @@ class ColonyService(Service):
         self._settings = settings
         self._later = Later()
         self._quitting = False
+        self._cleared: Deferred[None] = succeed(None)
         self._reporters: list[Callable[[Report], None]] = []
         self._state = StateDirectory(settings.state, self._later)
         self._relay = relay
@@ -216,14 +217,15 @@ class ColonyService(Service):
         ignore(signal.SIGTERM, signal.SIGINT)
         log.info("stopping every process")
         self._rounds.end()
-        done = self._supervisor.close()
+        closed = self._supervisor.close()
         if self._quitting:
             self._supervisor.insist()
-        return done.addCallback(lambda _: self._end())
+        return gatherResults([closed, self._cleared]).addCallback(lambda _: self._end())
 
     def _begin(self) -> None:
         self._open_state()
         clearing = Clearing(self._reactor, self._settings.colony, default_ladder(self._settings.defaults.killtime))
+        self._cleared = clearing.gone
         _ = clearing.gone.addCallback(lambda _: self._go()).addErrback(
             lambda failure: log.failure("cannot begin", failure=failure)
         )

@@ -86,7 +86,8 @@ def status(unit: Unit, desired: Desired, clocks: Clocks) -> dict[str, object]:
     last = unit.last_exit
     return {
         "name": unit.name,
-        "wanted": unit.wanted or (unit.spec is None and bool(desired.problems.get(unit.name))),
+        "wanted": (unit.wanted and unit.state != Down(ended=unit.generation))
+        or (unit.spec is None and bool(desired.problems.get(unit.name))),
         "state": state_name(unit),
         "why": why(unit, desired),
         "pid": None if process is None else process.pid,

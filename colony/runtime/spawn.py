@@ -23,6 +23,7 @@ from colony.core.model import Exit, Pid, Start
 from colony.runtime import privileges, proc
 from colony.runtime.inheritance import Inheritance
 from colony.runtime.logs import Channel, Relay
+from colony.runtime.mounts import Mounts
 
 log = Logger(namespace="colony")
 
@@ -82,6 +83,7 @@ class ProcessSpawner:
         *,
         pipes: Callable[[], str | None] = lambda: None,
         own_session: bool = True,
+        mounts: Mounts | None = None,
     ) -> None:
         self._reactor = reactor
         self._relay = relay
@@ -89,6 +91,7 @@ class ProcessSpawner:
         self._finish = finish
         self._pipes = pipes
         self._own_session = own_session
+        self._mounts = mounts or Mounts()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._processes: dict[Pid, _Process] = {}
@@ -110,13 +113,13 @@ class ProcessSpawner:
             identity = privileges.resolve(start.spec)
         except privileges.Refused as refused:
             raise CannotStart("user", str(refused)) from None
-        executable = find(finished.args[0], finished.env.get("PATH", ""), finished.cwd)
+        candidates = self._find(finished)
         channel = self._open_channel(start, identity)
         try:
-            if identity is None:
-                pid, report = self._spawn(executable, finished, channel.child_fd), None
+            if identity is None and len(candidates) == 1 and not self._may_hang(finished, candidates):
+                pid, report = self._spawn(candidates[0], finished, channel.child_fd), None
             else:
-                pid, report = self._fork(executable, finished, channel.child_fd, identity)
+                pid, report = self._fork(candidates, finished, channel.child_fd, identity)
         except BaseException:
             channel.abandon()
             raise
@@ -131,6 +134,24 @@ class ProcessSpawner:
                 self._unwatched_look = self._reactor.callLater(_POLL, self._look_at_unwatched)
             self._unwatched[pid] = process
         return pid
+
+    def _find(self, finished: Finished) -> list[str]:
+        """The files that may be meant, in order: one, unless PATH leads over file systems that may hang when asked."""
+        name = finished.args[0]
+        if "/" in name:
+            return [name]
+        asked: list[str] = []
+        unasked: list[str] = []
+        path = finished.env.get("PATH", "")
+        for folder in path.split(":"):
+            (unasked if self._mounts.may_hang(_absolute(folder, finished.cwd)) else asked).append(folder)
+        if not unasked:
+            return [find(name, path, finished.cwd)]
+        return [os.path.join(folder or ".", name) for folder in path.split(":")]
+
+    def _may_hang(self, finished: Finished, candidates: list[str]) -> bool:
+        paths = [_absolute(candidate, finished.cwd) for candidate in candidates]
+        return any(self._mounts.may_hang(path) for path in (_absolute("", finished.cwd), *paths))
 
     def _open_channel(self, start: Start, identity: privileges.Identity | None) -> Channel:
         folder = self._pipes()
@@ -183,10 +204,10 @@ class ProcessSpawner:
                 os.fchdir(self._home)
 
     def _fork(
-        self, executable: str, finished: Finished, output: int, identity: privileges.Identity
+        self, candidates: list[str], finished: Finished, output: int, identity: privileges.Identity | None
     ) -> tuple[Pid, int | None]:
         """
-        By fork, for what posix_spawn cannot set; the child tells through a pipe at which stage it failed.
+        By fork, for what posix_spawn cannot set, or may hang in; the child tells by a pipe at which stage it failed.
 
         Returns the pipe's end too if the child is still on its way to its exec (a dead network mount).
         """
@@ -194,7 +215,7 @@ class ProcessSpawner:
             arguments = [os.fsencode(arg) for arg in finished.args]
             environment = {os.fsencode(key): os.fsencode(value) for key, value in finished.env.items()}
             if any(
-                b"\0" in text for text in (os.fsencode(executable), *arguments, *environment, *environment.values())
+                b"\0" in text for text in (os.fsencode(candidates[0]), *arguments, *environment, *environment.values())
             ):
                 raise ValueError("embedded null byte")
         except ValueError as error:
@@ -208,7 +229,7 @@ class ProcessSpawner:
             try:
                 pid = os.fork()
                 if pid == 0:
-                    self._become(executable, arguments, environment, finished.cwd, output, identity, child_report)
+                    self._become(candidates, arguments, environment, finished.cwd, output, identity, child_report)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 os.close(child_report)
@@ -225,19 +246,21 @@ class ProcessSpawner:
             return Pid(pid), None
         os.waitpid(pid, 0)
         stage, _, number = said.decode().partition(" ")
-        if stage == "exec":
-            raise explain(executable, int(number), finished.cwd)
-        what = {"cwd": finished.cwd or ".", "user": f"cannot become uid {identity.uid} gid {identity.gid}"}
+        if stage == "exec" and len(candidates) == 1:
+            raise explain(candidates[0], int(number), finished.cwd)
+        what = {"cwd": finished.cwd or ".", "exec": f"{finished.args[0]} in PATH {finished.env.get('PATH', '')}"}
+        if identity is not None:
+            what["user"] = f"cannot become uid {identity.uid} gid {identity.gid}"
         raise CannotStart(stage, what.get(stage, "cannot be set up"), int(number))
 
     def _become(
         self,
-        executable: str,
+        candidates: list[str],
         arguments: list[bytes],
         environment: dict[bytes, bytes],
         cwd: str | None,
         output: int,
-        identity: privileges.Identity,
+        identity: privileges.Identity | None,
         report: int,
     ) -> NoReturn:
         """In the child, between fork and exec: system calls on what was prepared, nothing else."""
@@ -254,15 +277,21 @@ class ProcessSpawner:
             for number in _DEFAULT_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             stage = b"user"
-            os.setgroups(identity.groups)
-            os.setresgid(identity.gid, identity.gid, identity.gid)
-            os.setresuid(identity.uid, identity.uid, identity.uid)
+            if identity is not None:
+                os.setgroups(identity.groups)
+                os.setresgid(identity.gid, identity.gid, identity.gid)
+                os.setresuid(identity.uid, identity.uid, identity.uid)
             stage = b"cwd"
             if cwd is not None:
                 os.chdir(cwd)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             stage = b"exec"
-            os.execve(executable, arguments, environment)
+            for executable in candidates[:-1]:
+                try:
+                    os.execve(executable, arguments, environment)
+                except (FileNotFoundError, NotADirectoryError, PermissionError):
+                    continue  # as execvp(3) does
+            os.execve(candidates[-1], arguments, environment)
         except OSError as error:
             os.write(report, b"%s %d" % (stage, error.errno or 0))
         finally:
@@ -442,6 +471,10 @@ def _exists(group: Pid) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def _absolute(path: str, cwd: str | None) -> str:
+    return os.path.join(os.getcwd(), cwd or "", path)
 
 
 def find(executable: str, path: str, cwd: str | None) -> str:

@@ -69,7 +69,8 @@ class StateDirectory:
 
         Raises OSError; colony then runs without.
         """
-        self.modes = modes(os.stat(messages))
+        with suppress(OSError):  # not there yet: then nobody else may read what is told
+            self.modes = modes(os.stat(messages))
         for folder in ("", "status", "answers"):
             self._make(folder, self.modes.directory, self.modes.group)
         for folder in ("pipes", "specs", "stops", "records"):

@@ -70,8 +70,9 @@ def sign(directory: int, filename: str, *, follow: bool) -> tuple[Signature, Unr
     try:
         found = os.stat(filename, dir_fd=directory, follow_symlinks=follow)
     except FileNotFoundError:
-        found = os.lstat(filename, dir_fd=directory)  # raises, or there is a link
-        return signature(found), Unreadable("a symbolic link to nothing")
+        found = os.lstat(filename, dir_fd=directory)  # raises, or there is a link, or a file that has just appeared
+        if stat.S_ISLNK(found.st_mode):
+            return signature(found), Unreadable("a symbolic link to nothing")
     return signature(found), _refusal(found)
 
 
