@@ -20,6 +20,17 @@ from benchmarks.peer import Peer, Unavailable
 _HERE = Path(__file__).resolve().parent
 
 
+def _place() -> Path:
+    """
+    Where peers keep their files unless told otherwise: in memory where that can be had.
+
+    ext4 passes over inodes that were freed within the last minutes, so on a disk whoever makes files would pay, ten
+    times over, for what the rounds before have deleted.
+    """
+    memory = Path("/dev/shm")
+    return memory if os.access(memory, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+
+
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What colony costs, beside its peers.")
     parser.add_argument("scenario", nargs="+", choices=[*scenarios.every, "all"], metavar="SCENARIO",
@@ -27,6 +38,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--peers", default=",".join(peers.usual), metavar="A,B", help="of " + ", ".join(peers.every))
     parser.add_argument("--n", default="", metavar="N,M", help="how many processes, instead of the scenario's own")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each peer takes its turn")
+    parser.add_argument("--place", type=Path, default=_place(), metavar="DIR", help="where the peers keep their files")
     parser.add_argument("--cache", type=Path, default=_HERE / ".cache", metavar="DIR", help="where peers are installed")
     parser.add_argument("--results", type=Path, default=_HERE / "RESULTS.md", metavar="FILE", help="what is added to")
     parser.add_argument("--no-results", action="store_true", help="print only")
@@ -34,7 +46,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     unknown = [name for name in asked.peers.split(",") if name not in peers.every]
     if unknown:
         parser.error(f"no such peer: {', '.join(unknown)}")
-    asked.cache, asked.results = asked.cache.resolve(), asked.results.resolve()
+    asked.cache, asked.results, asked.place = (path.resolve() for path in (asked.cache, asked.results, asked.place))
     return asked
 
 
@@ -81,12 +93,12 @@ def _end(signum: int, frame: object) -> None:
 
 
 @contextmanager
-def _leaving_nothing() -> Iterator[None]:
+def _leaving_nothing(place: Path) -> Iterator[None]:
     """However we end, by INT, TERM or HUP too and in the midst of tidying up, no process and no file is left."""
     enders = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     processes.raise_descriptor_limit()
     processes.become_subreaper()
-    tempfile.tempdir = tempfile.mkdtemp(prefix="colony-benchmark-")
+    tempfile.tempdir = tempfile.mkdtemp(prefix="colony-benchmark-", dir=place)
     try:
         for signum in enders:
             signal.signal(signum, _end)
@@ -102,14 +114,14 @@ def main(argv: Sequence[str]) -> None:
     """Measure what ``argv`` asks for."""
     asked = _arguments(argv)
     os.chdir("/")  # no peer finds anything by where it was started
-    with _leaving_nothing():
+    with _leaving_nothing(asked.place):
         _run(asked, "python -m benchmarks " + shlex.join(argv))
 
 
 def _run(asked: argparse.Namespace, command: str) -> None:
     child, made_of = programs.child(asked.cache)
     _say(made_of)
-    machine = results.machine()
+    machine = results.machine(asked.place)
     working, about = _available(asked.peers.split(","), child, asked.cache)
     for name in scenarios.every if "all" in asked.scenario else asked.scenario:
         scenario = scenarios.every[name]

@@ -127,6 +127,23 @@ def memory(pids: Collection[int]) -> tuple[float, float]:
     return proportional / 1024, unshared / 1024
 
 
+def _busy_time() -> float:
+    """Seconds of CPU that all cores together have been busy since the boot."""
+    user, nice, system, _, _, interrupts, soft, stolen = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_for_calm(bound: float) -> bool:
+    """Wait until nobody has used a tenth of a core for half a second. False if ``bound`` seconds have not sufficed."""
+    until = time.monotonic() + bound
+    while time.monotonic() < until:
+        before = _busy_time()
+        time.sleep(0.5)
+        if _busy_time() - before <= 0.05:
+            return True
+    return False
+
+
 def wait_for_ends(pids: Collection[int], bound: float) -> dict[int, float]:
     """
     Wait until all of ``pids`` have ended, but no longer than ``bound`` seconds.

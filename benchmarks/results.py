@@ -8,21 +8,35 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.scenarios import Measure, Samples, Scenario, ratio, summary
+from benchmarks.scenarios import BUSY, Measure, Samples, Scenario, ratio, summary
 
 Rounds = Mapping[str, Sequence[Samples | str]]
 """Peer -> what each round found, or why not; in the order of the rounds."""
 
 
-def machine() -> str:
-    """Cores, processor, kernel, how busy it was."""
+def _file_system(place: Path) -> str:
+    """The type of the file system that ``place`` is on."""
+    found, kind = Path(), "an unknown file system"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        mounted = Path(fields.split()[4])
+        if place.is_relative_to(mounted) and len(mounted.parts) >= len(found.parts):
+            found, kind = mounted, rest.split()[0]
+    return kind
+
+
+def machine(place: Path) -> str:
+    """Cores, processor, kernel, how busy it was, what the peers' files are on."""
     model = "unknown processor"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
     cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores ({model}), Linux {platform.release()}, load {os.getloadavg()[0]:.1f} at the start"
+    load = os.getloadavg()[0]
+    about = f"{cores} cores ({model}), Linux {platform.release()}, files on {_file_system(place)}"
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    return f"{about}, load {load:.1f} at the start" + (f", niceness {niceness} for all" if niceness else "")
 
 
 def _number(value: float, digits: int) -> str:
@@ -55,6 +69,10 @@ def table(scenario: Scenario, found: Rounds, limit: str) -> str:
         for reason in dict.fromkeys(one for one in rounds if isinstance(one, str)):
             count = sum(one == reason for one in rounds)
             notes.append(f"- {peer}, {count} of {len(rounds)} rounds: {reason}")
+    turns = [one for rounds in found.values() for one in rounds if not isinstance(one, str)]
+    busy = sum(bool(any(turn.get(BUSY, ()))) for turn in turns)
+    if busy:
+        notes.append(f"- {busy} of {len(turns)} turns {BUSY}")
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 

@@ -24,6 +24,13 @@ Round = Callable[[Sequence[Peer], Path, int], Iterator[tuple[Peer, Samples | str
 """(peers in this round's order, the child, n) -> for each peer its samples, or why there are none."""
 
 
+CALM = 10.0
+"""Seconds that a turn waits for others on the machine to be quiet, before it begins all the same."""
+
+BUSY = "began on a busy machine"
+"""Beside the measures of a turn: whether it did."""
+
+
 @dataclass(frozen=True)
 class Measure:
     """A column: its title with the unit, whether ``x limit`` stands beside it, and how many decimals it is worth."""
@@ -50,8 +57,9 @@ def _one_by_one(measure: Callable[[Peer, Path, int], Samples]) -> Round:
 
     def in_turn(peers: Sequence[Peer], child: Path, n: int) -> Iterator[tuple[Peer, Samples | str]]:
         for peer in peers:
+            calm = processes.wait_for_calm(CALM)
             try:
-                yield peer, measure(peer, child, n)
+                yield peer, {**measure(peer, child, n), BUSY: [not calm]}
             except (Late, Unavailable) as reason:
                 yield peer, str(reason)
 
@@ -66,7 +74,8 @@ def _all_up(peer: Peer, child: Path, n: int) -> Samples:
     """From the start of the supervisor's command to the first breath of the last child."""
     with Stage(peer, child, n) as stage:
         at = [report.at - stage.began for report in stage.up().values()]
-        return {"all up, s": [max(at)], "first up, s": [min(at)]}
+        spent = processes.cpu(stage.own()) / 1000
+        return {"all up, s": [max(at)], "first up, s": [min(at)], "its CPU, s": [spent]}
 
 
 def _fair(count: int, period: float) -> Iterator[int]:
@@ -112,11 +121,13 @@ def _all_killed(peer: Peer, child: Path, n: int) -> Samples:
         stage.up()
         stage.ripen()
         pids = [stage.pid(name) for name in stage.names]
-        before = time.monotonic()
+        own = stage.own()
+        idle, before = processes.cpu(own), time.monotonic()
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         back = stage.next(stage.names)
-        return {"all back, s": [max(report.at for report in back.values()) - before]}
+        spent = (processes.cpu(own) - idle) / 1000
+        return {"all back, s": [max(report.at for report in back.values()) - before], "its CPU, s": [spent]}
 
 
 def _file(peer: Peer, child: Path, n: int) -> Samples:
@@ -249,7 +260,7 @@ every: dict[str, Scenario] = {
         Scenario(
             "all-up",
             "{n} configured: all up",
-            (Measure("all up, s"), Measure("first up, s", ratio=False)),
+            (Measure("all up, s"), Measure("first up, s", ratio=False), Measure("its CPU, s")),
             1000,
             3,
             _one_by_one(_all_up),
@@ -265,7 +276,7 @@ every: dict[str, Scenario] = {
         Scenario(
             "all-killed",
             "{n} killed at once: all back",
-            (Measure("all back, s", digits=3),),
+            (Measure("all back, s", digits=3), Measure("its CPU, s", digits=3)),
             500,
             3,
             _one_by_one(_all_killed),
