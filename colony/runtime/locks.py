@@ -28,12 +28,14 @@ class DirectoryLock:
         """
         Lock the directory that has the path now, also if that is another one than before; returns whether it was.
 
+        One that was held and is gone is not made anew: that would be in the way of its coming back.
         Raises Taken, or OSError where there is no directory and none can be made; what was held before is held on.
         """
         if self._fd is not None and self._is_same(self._fd):
             return False
-        with suppress(FileExistsError):
-            os.makedirs(self.path, 0o700)
+        if self._fd is None:
+            with suppress(FileExistsError):
+                os.makedirs(self.path, 0o700)
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

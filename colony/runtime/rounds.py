@@ -53,6 +53,8 @@ class Rounds:
         self._config_bell: Doorbell | None = None
         self._messages_bell: Doorbell | None = None
         self._next: IDelayedCall | None = None
+        self._more: IDelayedCall | None = None
+        self._rang_meanwhile = False
         self._full_at = 0.0
         self._going = False
         self._troubles: dict[str, str] = {}
@@ -66,9 +68,10 @@ class Rounds:
     def end(self) -> None:
         """Look no more."""
         self._going = False
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
+        for timer in (self._next, self._more):
+            if timer is not None:
+                timer.cancel()
+        self._next = self._more = None
         for bell in (self._config_bell, self._messages_bell):
             if bell is not None:
                 bell.close()
@@ -92,11 +95,17 @@ class Rounds:
         self._plan()
 
     def _config_rang(self, names: frozenset[str] | None) -> None:
+        if names is None:  # another directory may have the path now: it is held and listened to first
+            self.scan_all()
+            return
         if self._look_at_config(names):
             self._look_at_messages()  # one may have waited for this
         self._plan()
 
     def _messages_rang(self, names: frozenset[str] | None) -> None:
+        if names is None:
+            self.scan_all()
+            return
         # CONFIG comes first: who adds, then asks for a restart, means the new file.
         if self._config_bell is not None and self.inotify:
             self._config_bell.doRead()
@@ -127,6 +136,8 @@ class Rounds:
         self._next = self._reactor.callLater(max(0.01, min(due) - self._reactor.seconds()), self._due)
 
     def _look_at_config(self, names: frozenset[str] | None) -> bool:
+        if not self._hold(self._locks[0]):
+            return False
         try:
             listing = self._watch.look(names)
         except Unseen as unseen:
@@ -143,6 +154,11 @@ class Rounds:
         return True
 
     def _look_at_messages(self) -> None:
+        if self._more is not None:  # one batch a turn, however often it rings
+            self._rang_meanwhile = True
+            return
+        if not self._hold(self._locks[1]):
+            return
         try:
             more = self._inbox.look()
         except Unseen as unseen:
@@ -152,13 +168,18 @@ class Rounds:
             log.failure("cannot look at the messages")
             return
         self._healed("messages")
-        if more and self._going:
-            self._reactor.callLater(0, self._more_messages)
+        if self._going and (more or self._rang_meanwhile):
+            self._more = self._reactor.callLater(0, self._more_messages, more)
+            if not more:
+                self._rang_meanwhile = False
 
-    def _more_messages(self) -> None:
-        if self._going:
+    def _more_messages(self, more: bool) -> None:
+        self._more = None
+        if more:
             self._look_at_messages()
             self._plan()
+        else:
+            self._messages_rang(frozenset())
 
     def _hold(self, lock: DirectoryLock) -> bool:
         try:
