@@ -27,10 +27,15 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 15.0
 """Seconds that a fact has to come true on a machine that is busy with other things."""
 
+AT_ONCE = 3.0
+"""Seconds that are too few for the slow scan, which comes every ten, and many for what inotify rings for."""
+
 LOOK = 0.005
 """Seconds between two looks."""
 
 NOBODY = 65534
+
+SLEEP = ("sleep", "1000")
 
 MARK = "COLONY_LIVE_TEST"
 """In the environment of every command of a test: its folder, by which what is left of it is found."""
@@ -84,11 +89,17 @@ def process(pid: int) -> Process | None:
     return Process(pid, int(fields[1]), int(fields[2]), int(fields[3]), {key: value for key, _, value in entries})
 
 
-def processes() -> Iterator[Process]:
-    """Every living process that may be read."""
+def processes(environ: str) -> Iterator[Process]:
+    """Every living process that was started with this text in its environment."""
+    wanted = environ.encode()
     for entry in os.listdir("/proc"):
-        if entry.isdigit() and (found := process(int(entry))) is not None:
-            yield found
+        if entry.isdigit():
+            try:
+                is_one = wanted in Path(f"/proc/{entry}/environ").read_bytes()
+            except OSError:
+                continue
+            if is_one and (found := process(int(entry))) is not None:
+                yield found
 
 
 def alive(pid: int) -> bool:
@@ -148,7 +159,7 @@ class Colony:
         }
         self.places = ["--messages", str(self.messages), "--config", str(self.config)]
         self._token = hashlib.sha256(os.path.realpath(self.config).encode()).hexdigest()[:16] + "."
-        self._messages = 0
+        self._messages = self._added = 0
         self._said_before = 0
 
     # -- the supervisor
@@ -252,9 +263,8 @@ class Colony:
         return sorted(
             (
                 found
-                for found in processes()
-                if found.environ.get("COLONY_TOKEN", "").startswith(self._token)
-                and name in (None, found.environ.get("COLONY_NAME"))
+                for found in processes(f"COLONY_TOKEN={self._token}")
+                if name in (None, found.environ.get("COLONY_NAME"))
             ),
             key=lambda found: found.pid,
         )
@@ -263,20 +273,31 @@ class Colony:
         """The pids of main processes: those that lead a session."""
         return [found.pid for found in self.family(name) if found.pid == found.session]
 
-    def runs(self, name: str, instead_of: int | None = None) -> int:
+    def runs(self, name: str, instead_of: int | None = None, seconds: float = PATIENCE) -> int:
         """Wait until one process of that name runs, and is not ``instead_of``; returns its pid."""
 
         def found() -> int | None:
             pids = self.running(name)
             return pids[0] if len(pids) == 1 and pids[0] != instead_of else None
 
-        pid = self.wait_for(found)
+        pid = self.wait_for(found, seconds)
         assert pid is not None
         return pid
 
-    def is_gone(self, name: str) -> None:
+    def is_gone(self, name: str, seconds: float = PATIENCE) -> None:
         """Wait until nothing of that name is left."""
-        self.wait_for(lambda: not self.family(name))
+        self.wait_for(lambda: not self.family(name), seconds)
+
+    def obeys_at_once(self) -> None:
+        """Is nothing in the way of what is added and asked for now?"""
+        self._added += 1
+        name = f"other{self._added}"
+        self.write(name, *SLEEP)
+        pid = self.runs(name, seconds=AT_ONCE)
+        self.ask("RESTART", name=name)
+        self.runs(name, instead_of=pid, seconds=AT_ONCE)
+        self.remove(name)
+        self.is_gone(name, AT_ONCE)
 
     # -- the command line
 
@@ -298,7 +319,7 @@ class Colony:
     def clean(self) -> list[str]:
         """End whatever is left, and return what there was: nothing, where the supervisor ended as it should."""
         left: dict[int, str] = {}
-        while found := [*self.family(), *(other for other in processes() if self._is_ours(other))]:
+        while found := [*self.family(), *processes(f"{MARK}={self.folder}\0")]:
             for one in found:
                 left[one.pid] = _command(one.pid)
                 _kill(one)
@@ -307,9 +328,6 @@ class Colony:
         if self.supervisor is not None:
             self.supervisor.wait(PATIENCE)
         return list(left.values())
-
-    def _is_ours(self, other: Process) -> bool:
-        return other.environ.get(MARK) == str(self.folder)
 
 
 def _json(path: Path) -> dict[str, Any]:
