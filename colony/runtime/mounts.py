@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 from contextlib import suppress
 
@@ -10,6 +11,9 @@ _REMOTE = frozenset(
     "9p afs autofs beegfs ceph cifs coda gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 orangefs panfs smb3 smbfs"
     " vboxsf virtiofs".split()
 )
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+"""How the kernel writes a space, a tab, a newline and a backslash; every other character is written as it is."""
 
 
 class Mounts:
@@ -47,11 +51,11 @@ class Mounts:
 def parse(text: str) -> list[tuple[str, bool]]:
     """Each mount point, and whether its file system may hang; a later mount on the same point hides the earlier."""
     mounts: dict[str, bool] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         fields, separator, rest = line.partition(" - ")
         if separator:
             kind = rest.split(" ", 1)[0]
-            point = fields.split(" ")[4].encode().decode("unicode_escape")  # \040 for a space
+            point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields.split(" ")[4])
             mounts[point] = kind in _REMOTE or kind.partition(".")[0] == "fuse"
     return list(mounts.items())
 
