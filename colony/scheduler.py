@@ -21,10 +21,11 @@ from twisted.python import usage
 
 from colony.core.ending import Ending, advance, begin
 from colony.core.environment import Finished
-from colony.core.lifecycle import Emptied, Exited
+from colony.core.lifecycle import Emptied, Exited, Learned
 from colony.core.model import Exit, Name, Pid, ProcessSpec, Rung, Start, StopLadder
 from colony.core.recurrence import Every
 from colony.runtime.inheritance import prepare
+from colony.runtime.launch import Launcher
 from colony.runtime.logs import relay_for
 from colony.runtime.spawn import ProcessSpawner, Spawner
 
@@ -106,7 +107,7 @@ def makeService(options: Options) -> service.Service:
     # A group in our session, not a session of its own: whoever ends our session ends our runs too.
     return Service(
         cast(IReactorTime, reactor),
-        lambda: ProcessSpawner(reactor, relay, inheritance, finish, own_session=False),
+        lambda: ProcessSpawner(reactor, relay, Launcher(inheritance, own_session=False), finish),
         settings,
         os.environ.get("COLONY_TOKEN", ""),
     )
@@ -220,7 +221,7 @@ class Service(service.Service):
         for name in signals:
             self._spawner.kill(run.pid, name)
 
-    def _ended(self, event: Exited | Emptied) -> None:
+    def _ended(self, event: Exited | Learned | Emptied) -> None:
         run = self._run
         assert run is not None, "one run at a time"
         match event:
@@ -232,6 +233,8 @@ class Service(service.Service):
                     log.warn("{name} ({pid}) has left others behind: stopping them", name=self._name, pid=run.pid)
                     self._end_run(run)
                     return
+            case Learned():
+                return
             case Emptied():
                 pass
         if run.alarm is not None and run.alarm.active():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Protocol, assert_never
 
 import attrs
@@ -18,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from colony.core import check
+from colony.core import check, wire
 from colony.core.desired import Desired, Listing, fold
 from colony.core.lifecycle import (
     Alarm,
@@ -34,12 +35,16 @@ from colony.core.lifecycle import (
     Kill,
     Released,
     RestartAsked,
+    Running,
     SignalAsked,
     Spawn,
     Spawned,
     SpawnFailed,
+    State,
     Stopping,
     Unit,
+    Unwanted,
+    Up,
     changes,
     deadline,
     step,
@@ -53,14 +58,18 @@ from colony.core.model import (
     AskStop,
     Defaults,
     Everyone,
+    Exit,
     Group,
     Message,
     Name,
     NotYet,
     One,
+    ProcessSpec,
     Report,
     Start,
+    Survivor,
     Target,
+    default_ladder,
 )
 from colony.runtime.spawn import Spawner
 
@@ -68,6 +77,12 @@ log = Logger(namespace="colony")
 
 SLICE = 32
 """Events handled in one reactor turn, a start costing most; between slices others have theirs."""
+
+CONFIRM = 0.2
+"""Seconds between the first look at CONFIG and the one that decides what is not there any more."""
+
+GENERATION_ADOPTED = 1
+"""Of what was started before us; a file that says something else makes the next one."""
 
 REPORT_DELAY = 0.02
 """Seconds that a report waits for more to tell: starting again comes before telling of it."""
@@ -95,12 +110,19 @@ class Memory(Protocol):
     def release(self, name: Name) -> None:
         """Remember no STOP. Raises OSError."""
 
+    def doom(self, name: Name) -> None:
+        """Remember that what runs of that name is to be replaced."""
+
+    def done(self, name: Name) -> None:
+        """Remember that it ended, and that its policy wants no more."""
+
 
 class Supervisor:
     """
     Keeps what runs at what is wanted.
 
-    ``clock`` is monotonic; ``colony`` begins every token; ``report`` is given each Report; ``scan`` looks at CONFIG.
+    ``clock`` is monotonic; ``colony`` begins every token; ``report`` is given each Report; ``scan`` looks at CONFIG
+    and says whether it could.
     """
 
     def __init__(
@@ -111,7 +133,7 @@ class Supervisor:
         colony: str,
         defaults: Defaults,
         report: Callable[[Report], None],
-        scan: Callable[[], None],
+        scan: Callable[[], bool],
     ) -> None:
         self._clock = clock
         self._spawner = spawner
@@ -124,6 +146,8 @@ class Supervisor:
         self._desired = Desired()
         self._held: frozenset[Name] = frozenset()
         self._unchecked: frozenset[Name] = frozenset()
+        self._ended_unseen: list[tuple[Name, Event]] = []
+        self._seen = False
         self._queue: deque[tuple[Name, Event]] = deque()
         self._draining = False
         self._next_slice: IDelayedCall | None = None
@@ -137,11 +161,56 @@ class Supervisor:
 
     # -- what is told
 
-    def restore(self, remembered: Mapping[Name, bytes], held: frozenset[Name]) -> None:
+    def restore(
+        self, remembered: Mapping[Name, bytes], held: frozenset[Name], survivors: Iterable[Survivor] = ()
+    ) -> None:
         """Take over what outlasted the supervisor before; to be called before anything else."""
         self._desired = attrs.evolve(self._desired, remembered=pmap(remembered))
         self._held = held
         self._unchecked = frozenset(remembered) | held
+        for survivor in survivors:
+            self._adopt(survivor, remembered.get(survivor.name, b""))
+
+    def _adopt(self, survivor: Survivor, source: bytes) -> None:
+        """Go on with what was started before us, as if we had; what follows is decided once CONFIG has been seen."""
+        name = survivor.name
+        spec = self._spec_of(survivor, source)
+        process = Running(survivor.pid, spec, GENERATION_ADOPTED - survivor.stale, survivor.started)
+        state: State = Down(ended=GENERATION_ADOPTED) if survivor.done else Up(process)
+        if survivor.alive:
+            try:
+                self._spawner.adopt(survivor, spec, lambda event: self.tell(name, event))
+            except OSError as error:
+                log.warn("cannot adopt {name} ({pid}): {error}", name=name, pid=survivor.pid, error=error)
+                survivor = attrs.evolve(survivor, alive=False)
+            else:
+                log.info("adopted {name} ({pid})", name=name, pid=survivor.pid)
+        if not survivor.alive and not survivor.done:
+            self._ended_unseen.append((name, Exited(survivor.pid, Exit(None), alone=True)))
+        self._units = self._units.set(
+            name,
+            Unit(
+                name,
+                spec=spec,
+                source=source,
+                generation=GENERATION_ADOPTED,
+                held=name in self._held,
+                state=state,
+                since=survivor.started,
+                starts=survivor.starts,
+            ),
+        )
+        self._moved[name] = None
+        self._busy.update([] if survivor.done else [name])
+
+    def _spec_of(self, survivor: Survivor, source: bytes) -> ProcessSpec:
+        with suppress(wire.Invalid):
+            spec = wire.parse_spec(source, self._defaults)
+            if spec.digest == survivor.digest:
+                return spec
+        # Nobody knows what it was started from, so it is not what is wanted, and is stopped in the usual way.
+        killtime = self._defaults.killtime
+        return ProcessSpec((), survivor.digest, stop=default_ladder(killtime), killtime=killtime)
 
     def take(self, listing: Listing) -> None:
         """Take in what a look at CONFIG found."""
@@ -160,16 +229,30 @@ class Supervisor:
                 self._memory.forget(name)
                 self._held -= {name}
                 self._drop_if_forgotten(name)
-        if self._unchecked and self._desired.files:  # the first look: what was removed while nobody looked?
-            for name in self._unchecked - self._desired.names():
-                self._memory.forget(name)
-                self._held -= {name}
-            self._unchecked = frozenset()
+        if not self._seen:
+            self._seen = True
+            self._queue.extend(self._ended_unseen)
+            self._clock.callLater(CONFIRM, self._look_for_absent)
         good = {name: self._desired.specs[name].source for name in names if name in self._desired.specs}
         self._memory.keep_specs(good)
         self._queue.extend(changes(before, self._desired, sorted(names)))
         self._drain()
         self._report_soon()
+
+    def _look_for_absent(self) -> None:
+        """What was removed while nobody looked?  Asked a second time: files may only have been being replaced."""
+        if self._closing:
+            return
+        if not self._scan():
+            self._clock.callLater(CONFIRM, self._look_for_absent)
+            return
+        absent = (self._unchecked | frozenset(self._units)) - self._desired.names()
+        self._unchecked = frozenset()
+        for name in sorted(absent):
+            self._memory.forget(name)
+            self._held -= {name}
+            self._queue.append((name, Unwanted()))
+        self._drain()
 
     def obey(self, message: Message) -> Answer | NotYet:
         """Act on a message; the answer says that its effect is ordered, not that it has come about."""
@@ -208,6 +291,8 @@ class Supervisor:
         self._closed.append(done)
         if not self._closing:
             self._closing = True
+            if not self._seen:
+                self._queue.extend(self._ended_unseen)
             self._queue.extend((name, Closing()) for name in sorted(self._units))
             self._drain()
         self._settle_close()
@@ -242,6 +327,7 @@ class Supervisor:
         for name in names:
             if refused := self._release(name):
                 return refused
+            self._memory.doom(name)
         self._queue.extend((name, RestartAsked()) for name in names)
         self._drain()
         return Answer(names)
@@ -334,6 +420,8 @@ class Supervisor:
         self._set_alarm(name, deadline(after))
         for effect in effects:  # first what is to be done, then what is to be said: a restart waits for nothing
             self._perform(name, effect)
+        if isinstance(after.state, Down) and after.state.ended is not None and after.state != before.state:
+            self._memory.done(name)
         self._say(before, after, event)
         if after is not before:
             self._moved[name] = None

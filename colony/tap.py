@@ -23,13 +23,15 @@ from twisted.python import usage
 import colony
 from colony.core import check
 from colony.core.environment import finish
-from colony.core.model import Defaults, Report, default_ladder, timestamp
+from colony.core.model import Defaults, Report, Survivor, default_ladder, timestamp
 from colony.report.pidfiles import PidFiles
 from colony.report.status import Clocks, StatusFiles
-from colony.runtime.adopt import Clearing
+from colony.runtime.adopt import Clearing, survivors
+from colony.runtime.family import become_subreaper
 from colony.runtime.inbox import Inbox
 from colony.runtime.inheritance import Inheritance, ignore, prepare
 from colony.runtime.later import Later
+from colony.runtime.launch import Launcher
 from colony.runtime.locks import DirectoryLock, Taken
 from colony.runtime.logs import Relay, relay_for
 from colony.runtime.rounds import Rounds
@@ -62,6 +64,13 @@ class Options(usage.Options):
         ["minrestartdelay", "m", "1", "seconds of the first backoff"],
         ["maxrestartdelay", "M", "3600", "seconds that a backoff grows to"],
     ]
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """Twisted would print all its help, and exit with 64."""
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]  # Twisted's
+        except usage.UsageError as error:
+            refuse(str(error))
 
 
 def refuse(why: str) -> NoReturn:
@@ -183,12 +192,15 @@ class ColonyService(Service):
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's
         settings = self._settings
         self._later.start()
+        self._subreaper = become_subreaper()
         self._spawner = ProcessSpawner(
             self._reactor,
             self._relay,
-            self._inheritance,
+            Launcher(self._inheritance),
             partial(finish, inherited=dict(os.environ)),
             pipes=self._state.pipes,
+            records=self._state.records,
+            subreaper=self._subreaper,
         )
         self._supervisor = Supervisor(
             self._reactor,
@@ -220,26 +232,33 @@ class ColonyService(Service):
         closed = self._supervisor.close()
         if self._quitting:
             self._supervisor.insist()
-        return gatherResults([closed, self._cleared]).addCallback(lambda _: self._end())
+        return gatherResults([closed, self._cleared.addCallback(lambda _: self._supervisor.close())]).addCallback(
+            lambda _: self._end()
+        )
 
     def _begin(self) -> None:
         self._open_state()
-        clearing = Clearing(self._reactor, self._settings.colony, default_ladder(self._settings.defaults.killtime))
+        signal.signal(signal.SIGCHLD, lambda *_: self._reactor.callFromThread(self._spawner.reap_strays))
+        found = survivors(self._state.records.read(), self._state.pipes())
+        ladder = default_ladder(self._settings.defaults.killtime)
+        spared = {survivor.token for survivor in found if survivor.alive}
+        clearing = Clearing(self._reactor, self._settings.colony, ladder, spared)
         self._cleared = clearing.gone
-        _ = clearing.gone.addCallback(lambda _: self._go()).addErrback(
+        _ = clearing.gone.addCallback(lambda _: self._go(found)).addErrback(
             lambda failure: log.failure("cannot begin", failure=failure)
         )
         clearing.begin()
 
-    def _go(self) -> None:
+    def _go(self, found: list[Survivor]) -> None:
+        self._supervisor.restore(self._state.remembered(), self._state.held(), found)
+        self._state.clear_pipes(keep={survivor.token for survivor in found if survivor.alive})
         if not self.running:
             return
-        self._state.clear_pipes()
-        self._supervisor.restore(self._state.remembered(), self._state.held())
         self._rounds.begin()
         log.info("colony {version} keeps {config}", version=colony.__version__, config=self._settings.config)
 
     def _end(self) -> None:
+        self._state.records.forget_all()
         self._later.finish()
         log.info("every process is gone")
 

@@ -32,6 +32,11 @@ def advance(ending: Ending, now: float) -> tuple[Ending, tuple[str, ...]]:
     return _stand(ending.ladder, ending.rung + 1, now)
 
 
+def again(ending: Ending) -> tuple[str, ...]:
+    """The signals of the rung it stands on, for somebody who was not there when they were sent."""
+    return _signals(ending.ladder[ending.rung])
+
+
 def insist(ending: Ending) -> tuple[Ending, tuple[str, ...]]:
     """Step on the last rung at once; none to send if it stands there already."""
     last = len(ending.ladder) - 1

@@ -16,7 +16,7 @@ from typing import assert_never
 import attrs
 
 from colony.core.desired import Desired
-from colony.core.ending import Ending, advance, begin, insist
+from colony.core.ending import Ending, advance, again, begin, insist
 from colony.core.model import Exit, Name, Pid, ProcessSpec, default_ladder
 
 # -- states -------------------------------------------------------------------------------------------------
@@ -159,6 +159,14 @@ class Exited:
 
 
 @attrs.frozen
+class Learned:
+    """How a main process ended whose exit could not be told when it was noticed."""
+
+    pid: Pid
+    exit: Exit
+
+
+@attrs.frozen
 class Emptied:
     """Nobody is left of the family of a main process that was reaped before."""
 
@@ -182,6 +190,7 @@ Event = (
     | Spawned
     | SpawnFailed
     | Exited
+    | Learned
     | Emptied
     | Alarm
 )
@@ -232,6 +241,7 @@ class Unit:
     streak: int = 0
     last_exit: Exit | None = None
     last_exit_at: float | None = None
+    last_exit_of: Pid | None = None
     trouble: str | None = None
 
     @property
@@ -317,6 +327,8 @@ def record(unit: Unit, event: Event, now: float) -> tuple[Unit, tuple[Effect, ..
             return _early(attrs.evolve(unit, trouble=why), unit.state.spec, unit.state.generation, now), ()
         case Exited(pid, exit, alone):
             return _exited(unit, pid, exit, alone, now)
+        case Learned(pid, exit):
+            return attrs.evolve(unit, last_exit=exit) if unit.last_exit_of == pid else unit, ()
         case Emptied(pid):
             if isinstance(unit.state, Stopping) and unit.state.process.pid == pid and unit.state.exit is not None:
                 return _gone(unit, unit.state), ()
@@ -345,11 +357,11 @@ def _exited(unit: Unit, pid: Pid, exit: Exit, alone: bool, now: float) -> tuple[
             ending, signals = begin(default_ladder(process.spec.killtime), now)
             state = Stopping(process, ending, asked=False, exit=exit, ended=now)
         case Stopping(process) if process.pid == pid:
-            signals = ()
+            signals = again(unit.state.ending)  # what left its group heard nothing of it
             state = attrs.evolve(unit.state, exit=exit, ended=now)
         case _:
             return unit, ()
-    unit = attrs.evolve(unit, state=state, last_exit=exit, last_exit_at=now)
+    unit = attrs.evolve(unit, state=state, last_exit=exit, last_exit_at=now, last_exit_of=pid)
     return (_gone(unit, state), ()) if alone else (unit, _kills(process, signals))
 
 

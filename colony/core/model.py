@@ -144,6 +144,26 @@ class Start:
     source: bytes
 
 
+@attrs.frozen
+class Survivor:
+    """
+    What a supervisor before this one had started of a name, as far as it was recorded.
+
+    ``alive``: it runs; otherwise it ended while nobody looked. ``stale``: a restart had been asked for. ``done``: it
+    had ended before, and its policy wanted no more. ``started`` is on the monotonic clock.
+    """
+
+    name: Name
+    token: str
+    digest: str
+    starts: int
+    pid: Pid
+    started: float
+    alive: bool
+    stale: bool
+    done: bool
+
+
 # -- what a message asks for --------------------------------------------------------------------------------
 
 

@@ -77,7 +77,9 @@ def _unwanted(unit: Unit) -> str | None:
 
 
 def _last(unit: Unit) -> str:
-    return f"cannot start: {unit.trouble}" if unit.trouble is not None else str(unit.last_exit)
+    if unit.trouble is not None:
+        return f"cannot start: {unit.trouble}"
+    return "ended before this supervisor began" if unit.last_exit is None else str(unit.last_exit)
 
 
 def status(unit: Unit, desired: Desired, clocks: Clocks) -> dict[str, object]:

@@ -181,6 +181,24 @@ class Channel:
             os.unlink(path)
             raise
 
+    @classmethod
+    def of_survivor(cls, reactor: IReactorFDSet, relay: Relay, name: str, path: str | None) -> Channel:
+        """The one that what was started before us still writes to; where that is gone, one that nobody does."""
+        channel = cls.__new__(cls)
+        channel._reactor, channel._relay, channel._name = reactor, relay, name
+        channel._partial, channel._reading = b"", False
+        try:
+            if path is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            channel._fd = channel.child_fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+            channel._path = path
+        except OSError as error:
+            log.warn("what {name} says from now on is lost: {error}", name=name, error=error.strerror)
+            channel._fd, channel.child_fd = os.pipe()
+            os.set_blocking(channel._fd, False)
+            channel._path = None
+        return channel
+
     def start(self) -> None:
         """The child has its end now: read what comes."""
         if self._path is None:

@@ -1,7 +1,8 @@
-"""Who a process is to be: a uid and gid resolved to all that must be set, or refused."""
+"""Who a process is to be, and what it may: resolved to all that must be set, or refused; then set, all or nothing."""
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 
@@ -11,7 +12,7 @@ from colony.core.model import ProcessSpec
 
 
 class Refused(Exception):
-    """It may not, or cannot, become that user; and why."""
+    """It may not, or cannot, become that; and why."""
 
 
 @attrs.frozen
@@ -23,12 +24,21 @@ class Identity:
     groups: tuple[int, ...]
 
 
-def resolve(spec: ProcessSpec) -> Identity | None:
-    """
-    Who the process of ``spec`` is to be; None for the supervisor's own self, nothing to set.
+@attrs.frozen
+class Privileges:
+    """What is to be set between fork and exec; None and empty for what stays the supervisor's own."""
 
-    A uid without a gid takes its passwd entry's, and the groups are that user's. Raises Refused.
-    """
+    identity: Identity | None = None
+
+
+def resolve(spec: ProcessSpec) -> Privileges | None:
+    """What the process of ``spec`` is to be; None for nothing but the supervisor's own self. Raises Refused."""
+    identity = _identity(spec)
+    return None if identity is None else Privileges(identity)
+
+
+def _identity(spec: ProcessSpec) -> Identity | None:
+    """A uid without a gid takes its passwd entry's, and the groups are that user's."""
     if spec.uid is None and spec.gid is None:
         return None
     uid = os.geteuid() if spec.uid is None else spec.uid
@@ -48,3 +58,14 @@ def resolve(spec: ProcessSpec) -> Identity | None:
         return None
     groups = os.getgrouplist(entry.pw_name, gid) if entry is not None else [gid]
     return Identity(uid, gid, tuple(dict.fromkeys(groups)))
+
+
+def drop(wanted: Privileges) -> None:
+    """In the child, between fork and exec: become it, and make sure of it. Raises OSError."""
+    if wanted.identity is not None:
+        uid, gid, groups = wanted.identity.uid, wanted.identity.gid, wanted.identity.groups
+        os.setgroups(groups)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+        if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3 or {*os.getgroups()} != {*groups}:
+            raise PermissionError(errno.EPERM, "not what was asked for")

@@ -73,6 +73,14 @@ def token(pid: int) -> str | None:
     return variable(pid, b"COLONY_TOKEN")
 
 
+def output(pid: int) -> str | None:
+    """The file that is standard output of ``pid``; None if it has none, or it may not be seen."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/1")
+    except OSError:
+        return None
+
+
 def variable(pid: int, name: bytes) -> str | None:
     """A variable of the environment that ``pid`` was started with; None if it is not set, or may not be read."""
     data = _read(f"/proc/{pid}/environ")

@@ -89,10 +89,11 @@ class Rounds:
             self._full_at = min(self._full_at, self._reactor.seconds() + RETRY)
         self._plan()
 
-    def scan(self) -> None:
-        """Look at all of CONFIG."""
-        self._look_at_config(None)
+    def scan(self) -> bool:
+        """Look at all of CONFIG; returns whether it could be seen."""
+        seen = self._look_at_config(None)
         self._plan()
+        return seen
 
     def _config_rang(self, names: frozenset[str] | None) -> None:
         if names is None:  # another directory may have the path now: it is held and listened to first

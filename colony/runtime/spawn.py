@@ -1,16 +1,15 @@
-"""Starts processes, each in its own session with clean signals and descriptors, signals them as a group, reaps them."""
+"""Starts processes, signals their families, and tells of their end; goes on with those of a supervisor before."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
-import resource
-import select
 import signal
-import stat
+import struct
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
 from twisted.logger import Logger
@@ -18,38 +17,30 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from colony.core.environment import Finished, Unset
-from colony.core.lifecycle import Emptied, Exited
-from colony.core.model import Exit, Pid, Start
-from colony.runtime import privileges, proc
-from colony.runtime.inheritance import Inheritance
+from colony.core.lifecycle import Emptied, Exited, Learned
+from colony.core.model import Exit, Name, Pid, ProcessSpec, Start, Survivor
+from colony.runtime import family, privileges, proc
+from colony.runtime.family import Kin
+from colony.runtime.launch import CannotStart, Launcher
 from colony.runtime.logs import Channel, Relay
-from colony.runtime.mounts import Mounts
+from colony.runtime.records import Records
 
 log = Logger(namespace="colony")
 
-Ended = Callable[[Exited | Emptied], None]
+Ended = Callable[[Exited | Learned | Emptied], None]
 """Told once of the main process's exit, and once more, if it was not alone, when its family is empty."""
-
-_DEFAULT_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 _POLL = 0.05
 """Seconds between two looks at a process that no pidfd watches."""
 
-_PATIENCE_EXEC = 1.0
-"""Seconds that a forked child has to say how its exec went; then it counts as started, hung or not."""
+_STRAYS = 0.2
+"""Seconds after a SIGCHLD until orphans that have become ours, and ended, are reaped."""
 
+_ASK_AGAIN = (0.05, 0.2, 1.0, 5.0)
+"""Seconds after which the exit code of what is not our child is asked for again: its parent has to reap it first."""
 
-class CannotStart(OSError):
-    """Nothing was started: at which stage, and why, in one line."""
-
-    def __init__(self, stage: str, what: str, error: int | None = None) -> None:
-        if error is not None:
-            what = f"{what}: {os.strerror(error)} ({errno.errorcode.get(error, error)})"
-        super().__init__(error, what)
-        self.why = f"{stage}: {what}"
-
-    def __str__(self) -> str:
-        return self.why
+_PATIENCE_UNKNOWN = 1.0
+"""The longest that an exit waits for its code, where that decides what follows."""
 
 
 class Spawner(Protocol):
@@ -57,6 +48,9 @@ class Spawner(Protocol):
 
     def spawn(self, start: Start, ended: Ended) -> Pid:
         """Start it. Raises OSError: nothing was started. ``ended`` is never called before this returns."""
+
+    def adopt(self, survivor: Survivor, spec: ProcessSpec, ended: Ended) -> None:
+        """Go on with a process that runs already, as if it had been started here. Raises OSError: it does not run."""
 
     def kill(self, pid: Pid, signal_name: str) -> None:
         """Send a signal (``TERM``) to the whole family of ``pid``; silent if that is gone."""
@@ -70,36 +64,37 @@ class ProcessSpawner:
     """
     The Spawner of real processes.
 
-    ``finish`` expands a start; ``pipes`` is the directory for FIFOs, None for plain pipes; with ``own_session`` each
-    process leads a session of its own, otherwise only a process group in ours.
+    ``finish`` expands a start; ``pipes`` is the directory for FIFOs, None for plain pipes; ``records`` remembers starts
+    for a later supervisor. Where ``launcher`` gives each process its own session, its orphans are its family too.
     """
 
     def __init__(
         self,
         reactor: IReactor,
         relay: Relay,
-        inheritance: Inheritance,
+        launcher: Launcher,
         finish: Callable[[Start], Finished],
         *,
         pipes: Callable[[], str | None] = lambda: None,
-        own_session: bool = True,
-        mounts: Mounts | None = None,
+        records: Records | None = None,
+        subreaper: bool = False,
     ) -> None:
+        """``subreaper``: orphans of what is started become our children, see `family.become_subreaper`."""
         self._reactor = reactor
         self._relay = relay
-        self._inheritance = inheritance
+        self._launcher = launcher
         self._finish = finish
         self._pipes = pipes
-        self._own_session = own_session
-        self._mounts = mounts or Mounts()
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._records = records or Records(lambda: None)
+        self._subreaper = subreaper
         self._processes: dict[Pid, _Process] = {}
         self._unwatched: dict[Pid, _Process] = {}
         self._unwatched_look: IDelayedCall | None = None
         self._families: dict[Pid, _Process] = {}
         self._family_pace = 0.0
         self._family_look: IDelayedCall | None = None
+        self._orphans: frozenset[Pid] | None = None
+        self._strays_look: IDelayedCall | None = None
 
     # -- starting
 
@@ -110,205 +105,85 @@ class ProcessSpawner:
         except Unset as unset:
             raise CannotStart("environment", str(unset)) from None
         try:
-            identity = privileges.resolve(start.spec)
+            wanted = privileges.resolve(start.spec)
         except privileges.Refused as refused:
             raise CannotStart("user", str(refused)) from None
-        candidates = self._find(finished)
-        channel = self._open_channel(start, identity)
+        self._records.intend(start)
+        channel = self._open_channel(start.name, start.token, wanted)
         try:
-            if identity is None and len(candidates) == 1 and not self._may_hang(finished, candidates):
-                pid, report = self._spawn(candidates[0], finished, channel.child_fd), None
-            else:
-                pid, report = self._fork(candidates, finished, channel.child_fd, identity)
+            pid, report = self._launcher.launch(finished, wanted, channel.child_fd)
         except BaseException:
             channel.abandon()
             raise
+        self._records.started(start, pid)
         channel.start()
-        process = _Process(self, pid, start.token, ended, channel, report)
-        self._processes[pid] = process
+        self._watch(_Process(self, start.name, pid, self._launcher.kin(pid, start.token), ended, channel, report))
+        return pid
+
+    def adopt(self, survivor: Survivor, spec: ProcessSpec, ended: Ended) -> None:
+        """Go on with it; see `Spawner.adopt`. What it has written since, as far as a pipe holds, is read now."""
+        found = proc.stat(survivor.pid)
+        if found is None or found.ended:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        path = self._pipe(survivor.name, survivor.token)
+        channel = Channel.of_survivor(self._reactor, self._relay, survivor.name, path)
+        kin = Kin(survivor.pid, survivor.pid, survivor.token)
+        process = _Process(self, survivor.name, survivor.pid, kin, ended, channel, None)
+        process.is_child = found.parent == os.getpid()
+        process.code_decides = spec.restart.when == "failure"
+        channel.start()
+        self._watch(process)
+
+    def _watch(self, process: _Process) -> None:
+        self._processes[process.pid] = process
         try:
             process.watch()
         except OSError as error:  # no pidfd to be had: ask for it again and again
             if self._unwatched_look is None:
-                log.warn("cannot watch {name} by pidfd, looking instead: {error}", name=start.name, error=error)
+                log.warn("cannot watch {name} by pidfd, looking instead: {error}", name=process.name, error=error)
                 self._unwatched_look = self._reactor.callLater(_POLL, self._look_at_unwatched)
-            self._unwatched[pid] = process
-        return pid
+            self._unwatched[process.pid] = process
 
-    def _find(self, finished: Finished) -> list[str]:
-        """The files that may be meant, in order: one, unless PATH leads over file systems that may hang when asked."""
-        name = finished.args[0]
-        if "/" in name:
-            return [name]
-        asked: list[str] = []
-        unasked: list[str] = []
-        path = finished.env.get("PATH", "")
-        for folder in path.split(":"):
-            (unasked if self._mounts.may_hang(_absolute(folder, finished.cwd)) else asked).append(folder)
-        if not unasked:
-            return [find(name, path, finished.cwd)]
-        return [os.path.join(folder or ".", name) for folder in path.split(":")]
-
-    def _may_hang(self, finished: Finished, candidates: list[str]) -> bool:
-        paths = [_absolute(candidate, finished.cwd) for candidate in candidates]
-        return any(self._mounts.may_hang(path) for path in (_absolute("", finished.cwd), *paths))
-
-    def _open_channel(self, start: Start, identity: privileges.Identity | None) -> Channel:
+    def _pipe(self, name: Name, token: str) -> str | None:
         folder = self._pipes()
+        return None if folder is None else os.path.join(folder, f"{name}.{token.rpartition('.')[2]}")
+
+    def _open_channel(self, name: Name, token: str, wanted: privileges.Privileges | None) -> Channel:
+        path = self._pipe(name, token)
+        identity = None if wanted is None else wanted.identity
         owner = None if identity is None else (identity.uid, identity.gid)
-        path = None if folder is None else os.path.join(folder, f"{start.name}.{start.token.rpartition('.')[2]}")
         try:
             try:
-                return Channel(self._reactor, self._relay, start.name, path, owner)
+                return Channel(self._reactor, self._relay, name, path, owner)
             except OSError:
                 if path is None:
                     raise
-                return Channel(self._reactor, self._relay, start.name, None)
+                return Channel(self._reactor, self._relay, name, None)
         except OSError as error:
             raise CannotStart("output", "cannot make a pipe", error.errno) from None
-
-    def _spawn(self, executable: str, finished: Finished, output: int) -> Pid:
-        """By posix_spawn, which shares our memory until the exec and so costs the same however large we are."""
-        if finished.cwd is not None:
-            try:
-                os.chdir(finished.cwd)
-            except OSError as error:
-                raise CannotStart("cwd", finished.cwd, error.errno) from None
-        try:
-            if self._inheritance.raised:
-                resource.setrlimit(resource.RLIMIT_NOFILE, self._inheritance.nofile)
-            own: dict[str, object] = {"setsid": True} if self._own_session else {"setpgroup": 0}
-            return Pid(
-                os.posix_spawn(
-                    executable,
-                    finished.args,
-                    finished.env,
-                    file_actions=(
-                        (os.POSIX_SPAWN_DUP2, self._null, 0),
-                        (os.POSIX_SPAWN_DUP2, output, 1),
-                        (os.POSIX_SPAWN_DUP2, output, 2),
-                    ),
-                    setsigmask=(),
-                    setsigdef=_DEFAULT_SIGNALS,
-                    **own,  # type: ignore[arg-type]  # one of two exclusive keywords
-                )
-            )
-        except OSError as error:
-            raise explain(executable, error.errno) from None
-        except ValueError as error:
-            raise CannotStart("exec", str(error)) from None
-        finally:
-            if self._inheritance.raised:
-                resource.setrlimit(resource.RLIMIT_NOFILE, self._inheritance.own_nofile)
-            if finished.cwd is not None:
-                os.fchdir(self._home)
-
-    def _fork(
-        self, candidates: list[str], finished: Finished, output: int, identity: privileges.Identity | None
-    ) -> tuple[Pid, int | None]:
-        """
-        By fork, for what posix_spawn cannot set, or may hang in; the child tells by a pipe at which stage it failed.
-
-        Returns the pipe's end too if the child is still on its way to its exec (a dead network mount).
-        """
-        try:
-            arguments = [os.fsencode(arg) for arg in finished.args]
-            environment = {os.fsencode(key): os.fsencode(value) for key, value in finished.env.items()}
-            if any(
-                b"\0" in text for text in (os.fsencode(candidates[0]), *arguments, *environment, *environment.values())
-            ):
-                raise ValueError("embedded null byte")
-        except ValueError as error:
-            raise CannotStart("exec", str(error)) from None
-        try:
-            report, child_report = os.pipe()
-        except OSError as error:
-            raise CannotStart("fork", "cannot make a pipe", error.errno) from None
-        try:
-            before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-            try:
-                pid = os.fork()
-                if pid == 0:
-                    self._become(candidates, arguments, environment, finished.cwd, output, identity, child_report)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-                os.close(child_report)
-            poll = select.poll()
-            poll.register(report, select.POLLIN)
-            said = os.read(report, 100) if poll.poll(_PATIENCE_EXEC * 1000) else None
-        except OSError as error:
-            os.close(report)
-            raise CannotStart("fork", "cannot fork", error.errno) from None
-        if said is None:
-            return Pid(pid), report
-        os.close(report)
-        if not said:  # the exec has closed the other end
-            return Pid(pid), None
-        os.waitpid(pid, 0)
-        stage, _, number = said.decode().partition(" ")
-        if stage == "exec" and len(candidates) == 1:
-            raise explain(candidates[0], int(number), finished.cwd)
-        what = {"cwd": finished.cwd or ".", "exec": f"{finished.args[0]} in PATH {finished.env.get('PATH', '')}"}
-        if identity is not None:
-            what["user"] = f"cannot become uid {identity.uid} gid {identity.gid}"
-        raise CannotStart(stage, what.get(stage, "cannot be set up"), int(number))
-
-    def _become(
-        self,
-        candidates: list[str],
-        arguments: list[bytes],
-        environment: dict[bytes, bytes],
-        cwd: str | None,
-        output: int,
-        identity: privileges.Identity | None,
-        report: int,
-    ) -> NoReturn:
-        """In the child, between fork and exec: system calls on what was prepared, nothing else."""
-        stage = b"session"
-        try:
-            if self._own_session:
-                os.setsid()
-            else:
-                os.setpgid(0, 0)
-            os.dup2(self._null, 0)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            resource.setrlimit(resource.RLIMIT_NOFILE, self._inheritance.nofile)
-            for number in _DEFAULT_SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-            stage = b"user"
-            if identity is not None:
-                os.setgroups(identity.groups)
-                os.setresgid(identity.gid, identity.gid, identity.gid)
-                os.setresuid(identity.uid, identity.uid, identity.uid)
-            stage = b"cwd"
-            if cwd is not None:
-                os.chdir(cwd)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            stage = b"exec"
-            for executable in candidates[:-1]:
-                try:
-                    os.execve(executable, arguments, environment)
-                except (FileNotFoundError, NotADirectoryError, PermissionError):
-                    continue  # as execvp(3) does
-            os.execve(candidates[-1], arguments, environment)
-        except OSError as error:
-            os.write(report, b"%s %d" % (stage, error.errno or 0))
-        finally:
-            os._exit(127)
 
     # -- signalling
 
     def kill(self, pid: Pid, signal_name: str) -> None:
-        """Signal the family; see `Spawner.kill`."""
+        """
+        Signal the family; see `Spawner.kill`.
+
+        While the main lives, its group; afterwards whoever was seen to be left of the family, and if they are killed,
+        whoever they start until they are gone.
+        """
         process = self._processes.get(pid)
         if process is None:
             return
-        # An unreaped leader, or a member, keeps the group's number from being given to anybody else.
-        if process.exit is not None and not self._members([process])[pid]:
+        number = signal.Signals[f"SIG{signal_name}"]
+        if process.exit is not None:
+            process.killed = number == signal.SIGKILL
+            for stat in process.left:
+                family.send(stat, number)
+            return
+        if not process.is_child and not self._is_alive(process):
             return
         try:
-            os.killpg(pid, signal.Signals[f"SIG{signal_name}"])
+            os.killpg(pid, number)  # a leader that is not reaped keeps the group's number from everybody else
         except ProcessLookupError:
             pass
         except OSError as error:
@@ -319,18 +194,50 @@ class ProcessSpawner:
                 error=error.strerror,
             )
 
+    def _is_alive(self, process: _Process) -> bool:
+        """Is what is not our child, and so may be reaped by others, still that process?"""
+        found = proc.stat(process.pid)
+        return found is not None and found.start_time == process.start_time
+
     # -- reaping
 
-    def _reaped(self, process: _Process) -> None:
-        """The main process is no more; is anybody left?  One system call says so, unless there is."""
+    def reap_strays(self) -> None:
+        """
+        Reap, before long, what has become our child as an orphan, and ended; to be called at SIGCHLD.
+
+        Mains have their pidfds; this is for the others, whom nobody else would reap (as subreaper, and as PID 1).
+        """
+        if self._strays_look is None:
+            self._strays_look = self._reactor.callLater(_STRAYS, self._reap_strays)
+
+    def _reap_strays(self) -> None:
+        self._strays_look = None
+        for pid in family.children() - self._processes.keys():
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+
+    def reaped(self, process: _Process) -> None:
+        """The main process is no more; is anybody left?  Two system calls say so, unless there is."""
         self._unwatched.pop(process.pid, None)
         process.channel.drain()
-        if not _exists(process.pid):
+        if process.is_child and not family.has_group(process.pid) and not self._has_orphans(process.kin):
             self._finish_family(process)
             return
         self._families[process.pid] = process
         self._family_pace = 0.0
         self._look_soon()
+
+    def _has_orphans(self, kin: Kin) -> bool:
+        if not self._subreaper or not kin.token:
+            return False
+        if self._orphans is None:
+            # One reading for every exit of this reactor turn: they all died before it.
+            self._orphans = family.children() - self._processes.keys()
+            self._reactor.callLater(0, self._forget_orphans)
+        return any(proc.token(pid) == kin.token for pid in self._orphans)
+
+    def _forget_orphans(self) -> None:
+        self._orphans = None
 
     def _finish_family(self, process: _Process) -> None:
         assert process.exit is not None, "a family is empty only after its main"
@@ -352,42 +259,21 @@ class ProcessSpawner:
 
     def _look_at_families(self) -> None:
         """One walk of /proc for all that have lost their main since; again, ever more slowly, while some are left."""
-        there = self._members([p for p in self._families.values() if _exists(p.pid)])
+        mains = {process.pid for process in self._processes.values() if process.exit is None}
+        there = family.members([process.kin for process in self._families.values()], mains)
         for process in list(self._families.values()):
-            if not there.get(process.pid):
+            process.left = there[process.pid]
+            if not process.left:
                 self._finish_family(process)
             elif not process.told:
                 process.told = True
                 assert process.exit is not None, "it is among the families"
                 process.ended(Exited(process.pid, process.exit, alone=False))
+            elif process.killed:
+                self.kill(process.pid, "KILL")
         if self._families:
             self._family_pace = min(max(0.01, self._family_pace * 1.5), 0.25)
             self._look_soon()
-
-    def _members(self, processes: list[_Process]) -> dict[Pid, list[proc.Stat]]:
-        """Who is left, by walking /proc: never a stranger, never a zombie that its parent has not reaped."""
-        found: dict[Pid, list[proc.Stat]] = {process.pid: [] for process in processes}
-        if not processes:
-            return found
-        strangers = set()
-        for pid in proc.pids():
-            stat = proc.stat(pid)
-            if stat is None or stat.group not in found:
-                continue
-            if stat.pid == stat.group:
-                strangers.add(stat.group)  # the number is in use again, so nobody of the old group was left
-            elif not stat.ended:
-                found[stat.group].append(stat)
-        for process in processes:
-            session = process.pid if self._own_session else os.getsid(0)
-            if process.pid in strangers:
-                found[process.pid] = []
-            found[process.pid] = [
-                stat
-                for stat in found[process.pid]
-                if stat.session == session and proc.token(stat.pid) in (None, process.token)
-            ]
-        return found
 
     def _look_at_unwatched(self) -> None:
         for process in list(self._unwatched.values()):
@@ -395,49 +281,116 @@ class ProcessSpawner:
         # Set until here, so that what is started meanwhile sets no second one.
         self._unwatched_look = self._reactor.callLater(_POLL, self._look_at_unwatched) if self._unwatched else None
 
+    def later(self, delay: float, work: Callable[[], None]) -> None:
+        """Do it in ``delay`` seconds."""
+        self._reactor.callLater(delay, work)
+
+    def listen(self, process: _Process) -> None:
+        """Wait for the end of what has a pidfd."""
+        self._reactor.addReader(process)
+
+    def ignore(self, process: _Process) -> None:
+        """Wait for it no more."""
+        self._reactor.removeReader(process)
+
 
 @implementer(IReadDescriptor)
 class _Process:
-    """One process that was started, until its family is empty; readable when its main has ended (pidfd_open(2))."""
+    """
+    One process, until its family is empty; readable when its main has ended (pidfd_open(2)).
+
+    ``left`` are the members of its family that were seen after the main's end, ``told`` that this was told of, and
+    ``killed`` that they are to be killed, whoever they are.
+    """
 
     def __init__(
-        self, spawner: ProcessSpawner, pid: Pid, token: str, ended: Ended, channel: Channel, report: int | None
+        self,
+        spawner: ProcessSpawner,
+        name: Name,
+        pid: Pid,
+        kin: Kin,
+        ended: Ended,
+        channel: Channel,
+        report: int | None,
     ) -> None:
         self._spawner = spawner
+        self.name = name
         self.pid = pid
-        self.token = token
+        self.kin = kin
         self.ended = ended
         self.channel = channel
+        self.is_child = True
+        self.code_decides = False
+        self.start_time: int | None = None
         self.exit: Exit | None = None
+        self.left: tuple[proc.Stat, ...] = ()
         self.told = False
+        self.killed = False
+        self._asked = 0
+        self._waited = 0.0
         self._report = report
         self._pidfd: int | None = None
 
     def watch(self) -> None:
         """Raises OSError where there are no pidfds, or no descriptors for them."""
+        if not self.is_child:
+            found = proc.stat(self.pid)
+            self.start_time = None if found is None else found.start_time
         if not hasattr(os, "pidfd_open"):
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         self._pidfd = os.pidfd_open(self.pid)
-        self._spawner._reactor.addReader(self)
+        self._spawner.listen(self)
 
     def reap(self) -> None:
         """Take its exit if there is one."""
-        try:
-            # Its pid is ours until this call, so the number names nobody else.
-            found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG)
-        except ChildProcessError:
-            self.exit = Exit(None)  # somebody else in this process has reaped it
-        else:
-            if found is None:
-                return
-            self.exit = _exit(found)
-        for descriptor in (self._pidfd, self._report):
-            if descriptor is not None:
-                if descriptor == self._pidfd:
-                    self._spawner._reactor.removeReader(self)
-                os.close(descriptor)
-        self._pidfd = self._report = None
-        self._spawner._reaped(self)
+        if self.exit is not None:
+            return
+        exit = _wait(self.pid) if self.is_child else self._foreign_exit()
+        if exit is None:
+            return
+        self.exit = exit
+        if self._pidfd is not None:
+            self._spawner.ignore(self)
+            if exit == UNKNOWN and not self.is_child:
+                self._spawner.later(_ASK_AGAIN[0], self._ask_again)
+            else:
+                self._close()
+        if self._report is not None:
+            os.close(self._report)
+            self._report = None
+        self._spawner.reaped(self)
+
+    def _foreign_exit(self) -> Exit | None:
+        """The exit of what is not our child; None while it lives, or while it is worth waiting for its code."""
+        found = proc.stat(self.pid)
+        if self._pidfd is None:
+            lives = found is not None and not found.ended and found.start_time == self.start_time
+            return None if lives else UNKNOWN
+        known = exit_of(self._pidfd)
+        if known is not None or not self.code_decides or self._waited >= _PATIENCE_UNKNOWN:
+            return known or UNKNOWN
+        self._spawner.ignore(self)
+        self._waited += _POLL
+        self._spawner.later(_POLL, self.reap)
+        return None
+
+    def _ask_again(self) -> None:
+        """Its parent may have reaped it by now, and the kernel may know how it ended."""
+        if self._pidfd is None:
+            return
+        known = exit_of(self._pidfd)
+        self._asked += 1
+        if known is not None:
+            self.ended(Learned(self.pid, known))
+        elif self._asked < len(_ASK_AGAIN):
+            self._spawner.later(_ASK_AGAIN[self._asked] - _ASK_AGAIN[self._asked - 1], self._ask_again)
+            return
+        self._close()
+
+    def _close(self) -> None:
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
 
     # IReadDescriptor
 
@@ -454,60 +407,49 @@ class _Process:
         """The reactor is ending."""
 
 
-def _exit(found: os.waitid_result) -> Exit:
-    if found.si_code == os.CLD_EXITED:
-        return Exit(found.si_status)
+UNKNOWN = Exit(None)
+
+
+def _wait(pid: Pid) -> Exit | None:
+    """Reap a child; None if it lives."""
     try:
-        return Exit(None, signal.Signals(found.si_status).name.removeprefix("SIG"))
-    except ValueError:  # a real-time signal between RTMIN and RTMAX
-        return Exit(None, f"RTMIN+{found.si_status - signal.SIGRTMIN}")
+        # Its pid is ours until this call, so the number names nobody else.
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        return UNKNOWN  # somebody else in this process has reaped it
+    if found is None:
+        return None
+    return Exit(found.si_status) if found.si_code == os.CLD_EXITED else Exit(None, signal_name(found.si_status))
 
 
-def _exists(group: Pid) -> bool:
+def signal_name(number: int) -> str:
+    """``TERM`` for 15; ``RTMIN+n`` for a real-time signal."""
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return f"RTMIN+{number - signal.SIGRTMIN}"
 
 
-def _absolute(path: str, cwd: str | None) -> str:
-    return os.path.join(os.getcwd(), cwd or "", path)
+_PIDFD_GET_INFO = 3 << 30 | 64 << 16 | 0xFF << 8 | 11
+"""_IOWR(PIDFS_IOCTL_MAGIC, 11, struct pidfd_info), Linux 6.13; of its first size, 64 bytes."""
+
+_PIDFD_INFO_EXIT = 1 << 3
+"""The exit code is wanted, and there: Linux 6.15, once the process has been reaped."""
+
+_EXIT_CODE = 60
+"""Offset of ``exit_code``: a wait status, as wait(2) has it."""
 
 
-def find(executable: str, path: str, cwd: str | None) -> str:
-    """
-    The file that ``executable`` means: itself if it has a slash, else the first match in ``path``.
-
-    What is relative is so to ``cwd``. Raises CannotStart.
-    """
-    if "/" in executable:
-        return executable
-    refused = False
-    for folder in path.split(":"):
-        candidate = os.path.join(folder or ".", executable)
-        try:
-            found = os.stat(os.path.join(cwd or ".", candidate))
-        except OSError:
-            continue
-        if stat.S_ISREG(found.st_mode):
-            if found.st_mode & 0o111:
-                return candidate
-            refused = True
-    error = errno.EACCES if refused else errno.ENOENT
-    raise CannotStart("exec", f"{executable} in PATH {path}", error)
-
-
-def explain(executable: str, error: int | None, cwd: str | None = None) -> CannotStart:
-    """Why an exec failed in ``cwd`` (None: in ours), in words that name what to mend."""
-    with suppress(OSError):
-        found = os.stat(os.path.join(cwd or ".", executable))
-        if error == errno.ENOENT:
-            return CannotStart("exec", f"{executable}: the interpreter in its first line", error)
-        if error == errno.ENOEXEC:
-            return CannotStart("exec", f"{executable} has no #! line and is no program", error)
-        if error == errno.EACCES and not stat.S_ISREG(found.st_mode):
-            return CannotStart("exec", f"{executable} is not a file", error)
-    return CannotStart("exec", executable, error)
+def exit_of(pidfd: int) -> Exit | None:
+    """How the process of a pidfd ended, whoever has reaped it; None if nobody has, or the kernel does not say."""
+    info = bytearray(struct.pack("=Q", _PIDFD_INFO_EXIT).ljust(64, b"\0"))
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except OSError:
+        return None
+    if not struct.unpack_from("=Q", info)[0] & _PIDFD_INFO_EXIT:
+        return None
+    [status] = struct.unpack_from("=i", info, _EXIT_CODE)
+    if os.WIFSIGNALED(status):
+        return Exit(None, signal_name(os.WTERMSIG(status)))
+    return Exit(os.WEXITSTATUS(status))

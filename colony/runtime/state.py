@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 
 import attrs
@@ -16,6 +16,7 @@ from colony import atomic
 from colony.core import check
 from colony.core.model import Answer, Name, timestamp
 from colony.runtime import proc
+from colony.runtime.records import Records
 
 log = Logger(namespace="colony")
 
@@ -62,6 +63,7 @@ class StateDirectory:
         self._wall = wall
         self._answered = 0
         self._kept: dict[Name, bytes] = {}
+        self.records = Records(lambda: os.path.join(self.path, "records") if self.available else None)
 
     def open(self, messages: str) -> None:
         """
@@ -111,9 +113,12 @@ class StateDirectory:
         """Where FIFOs are made; None if nowhere."""
         return os.path.join(self.path, "pipes") if self.available else None
 
-    def clear_pipes(self) -> None:
-        """Remove the FIFOs of processes that are no more."""
+    def clear_pipes(self, keep: Collection[str] = ()) -> None:
+        """Remove the FIFOs of processes that are no more; those of the tokens ``keep`` are in use."""
+        starts = {token.rpartition(".")[2] for token in keep}
         for path in self._entries("pipes"):
+            if path.rpartition(".")[2] in starts:
+                continue
             with suppress(OSError):
                 os.unlink(path)
 
@@ -155,6 +160,7 @@ class StateDirectory:
     def forget(self, name: Name) -> None:
         """Its file is gone, so are its last good bytes and its STOP."""
         self._kept.pop(name, None)
+        self.records.forget(name)
         if not self.available:
             return
 
@@ -177,6 +183,14 @@ class StateDirectory:
         if self.available:
             with suppress(FileNotFoundError):
                 atomic.remove(os.path.join(self.path, "stops", f"{name}.json"))
+
+    def doom(self, name: Name) -> None:
+        """What runs of that name is to be replaced."""
+        self.records.doom(name)
+
+    def done(self, name: Name) -> None:
+        """It ended, and its policy wants no more."""
+        self.records.done(name)
 
     # -- what is answered
 

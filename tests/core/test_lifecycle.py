@@ -182,7 +182,13 @@ def test_what_is_wanted_is_started() -> None:
         (HELD, ASKED, Exited(PID, Exit(0), True), Down(), ()),
         (UNWANTED, ASKED, Exited(PID, Exit(0), True), Down(), ()),
         (CLOSING, ASKED, Exited(PID, Exit(0), True), Down(), ()),
-        (HELD, ASKED, Exited(PID, Exit(0), False), to(ASKED, exit=Exit(0), ended=NOW), ()),
+        (
+            HELD,
+            ASKED,
+            Exited(PID, Exit(0), False),
+            to(ASKED, exit=Exit(0), ended=NOW),
+            (Kill(PID, "INT"), Kill(PID, "CONT")),  # those who left its group were not asked yet
+        ),
         (HELD, to(ASKED, exit=Exit(0), ended=49.0), Emptied(PID), Down(), ()),
         (HELD, ASKED, Exited(Pid(7), Exit(0), True), ASKED, ()),
         (HELD, ASKED, Emptied(PID), ASKED, ()),

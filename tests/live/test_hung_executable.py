@@ -28,9 +28,9 @@ def deaf(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"no FUSE: {error.strerror}")
     options = f"fd={server},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
     if libc.mount(b"deaf", os.fsencode(point), b"fuse", 0, options) != 0:
-        error = os.strerror(ctypes.get_errno())
+        why = os.strerror(ctypes.get_errno())
         os.close(server)
-        pytest.skip(f"may not mount: {error}")
+        pytest.skip(f"may not mount: {why}")
     try:
         yield point
     finally:

@@ -1,0 +1,135 @@
+"""
+What a later supervisor must know of each start, should this one be killed: ``STATE/records/NAME.json``.
+
+An intent is written before a start, pid and start time after it. In place, in one write of a fixed size: a killed
+supervisor has written all of it or nothing, and nothing needs to outlast the boot whose id it carries.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import attrs
+from twisted.logger import Logger
+
+from colony.core import check
+from colony.core.model import Name, Pid, Start
+from colony.runtime import proc
+
+# Any is a JSON value from a file of ours, that somebody may have written over.
+
+log = Logger(namespace="colony")
+
+_SIZE = 1024
+
+
+@attrs.frozen
+class Record:
+    """
+    One start: by its token, of the spec with that digest, the how manieth of its name.
+
+    ``pid`` and ``start_time`` (ticks since boot) are None for an intent. ``stale``: a restart was asked for since.
+    ``done``: it ended, and its policy wants no more.
+    """
+
+    name: Name
+    token: str
+    digest: str
+    starts: int = 0
+    pid: Pid | None = None
+    start_time: int | None = None
+    stale: bool = False
+    done: bool = False
+
+
+class Records:
+    """One file a name; without a directory (None) nothing is recorded."""
+
+    def __init__(self, folder: Callable[[], str | None]) -> None:
+        self._folder = folder
+        self._boot_id = proc.boot_id()
+        self._known: dict[Name, Record] = {}
+        self._failing = False
+
+    def intend(self, start: Start) -> None:
+        """A start is about to be made."""
+        before = self._known.get(start.name)
+        starts = 0 if before is None else before.starts
+        self._write(Record(start.name, start.token, start.spec.digest, starts))
+
+    def started(self, start: Start, pid: Pid) -> None:
+        """It has been made."""
+        found = proc.stat(pid)
+        record = self._known[start.name]
+        start_time = None if found is None else found.start_time
+        self._write(attrs.evolve(record, pid=pid, start_time=start_time, starts=record.starts + 1))
+
+    def doom(self, name: Name) -> None:
+        """What runs of that name is not what is wanted any more, whatever its file says."""
+        if name in self._known:
+            self._write(attrs.evolve(self._known[name], stale=True))
+
+    def done(self, name: Name) -> None:
+        """It ended, and is not to be started again by the next supervisor either."""
+        if name in self._known:
+            self._write(attrs.evolve(self._known[name], done=True))
+
+    def forget(self, name: Name) -> None:
+        """Nothing is left of that name."""
+        if self._known.pop(name, None) is not None and (folder := self._folder()) is not None:
+            with suppress(OSError):
+                os.unlink(os.path.join(folder, f"{name}.json"))
+
+    def forget_all(self) -> None:
+        """Everything has been stopped: the next supervisor starts afresh."""
+        for name in list(self._known):
+            self.forget(name)
+
+    def read(self) -> Iterator[Record]:
+        """What a supervisor before us has written since the boot; what cannot be read is passed over."""
+        folder = self._folder()
+        if folder is None:
+            return
+        for entry in sorted(os.listdir(folder)):
+            name = entry.removesuffix(".json")
+            if check.name_problem(name) is not None:
+                continue
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                with open(os.path.join(folder, entry), "rb") as file:
+                    value = json.loads(file.read(_SIZE))
+                if value.pop("boot_id") == self._boot_id:
+                    record = _record(Name(name), value)
+                    self._known[record.name] = record
+                    yield record
+
+    def _write(self, record: Record) -> None:
+        self._known[record.name] = record
+        folder = self._folder()
+        if folder is None:
+            return
+        value = attrs.asdict(record) | {"boot_id": self._boot_id}
+        del value["name"]
+        try:
+            descriptor = os.open(
+                os.path.join(folder, f"{record.name}.json"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+            try:
+                os.pwrite(descriptor, json.dumps(value).encode().ljust(_SIZE), 0)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if not self._failing:
+                log.warn("cannot record starts, a killed supervisor's processes will be stopped: {error}", error=error)
+            self._failing = True
+        else:
+            self._failing = False
+
+
+def _record(name: Name, value: Mapping[str, Any]) -> Record:
+    if not isinstance(value["token"], str) or not isinstance(value["digest"], str):
+        raise TypeError("not a record")
+    return Record(name, **value)
