@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,3 +32,29 @@ def colony(place: Colony) -> Colony:
     """A supervisor that keeps an empty colony, with its default options."""
     place.start()
     return place
+
+
+@pytest.fixture
+def no_inotify(tmp_path: Path) -> dict[str, str]:
+    """An environment in which nobody gets an inotify instance, as where fs.inotify.max_user_instances is used up."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        """\
+import ctypes, errno
+
+
+class CDLL(ctypes.CDLL):
+    def __getattr__(self, name):
+        return refuse if name == "inotify_init1" else super().__getattr__(name)
+
+
+def refuse(*arguments):
+    ctypes.set_errno(errno.EMFILE)
+    return -1
+
+
+ctypes.CDLL = CDLL
+"""
+    )
+    return {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")}
