@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -24,11 +25,14 @@ Round = Callable[[Sequence[Peer], Path, int], Iterator[tuple[Peer, Samples | str
 """(peers in this round's order, the child, n) -> for each peer its samples, or why there are none."""
 
 
-CALM = 10.0
-"""Seconds that a turn waits for others on the machine to be quiet, before it begins all the same."""
+PATIENCE = 5.0
+"""Seconds that a measurement waits for others on the machine to be quiet, before it is made all the same."""
 
-BUSY = "began on a busy machine"
+BUSY = "were made on a busy machine"
 """Beside the measures of a turn: whether it did."""
+
+StageOf = Callable[[int], Stage]
+"""Makes a stage of the peer whose turn it is, with so many programs."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +56,27 @@ class Scenario:
     round: Round
 
 
-def _one_by_one(measure: Callable[[Peer, Path, int], Samples]) -> Round:
-    """A round in which the peers take turns, each alone on the machine."""
+def _stage(stages: list[Stage], peer: Peer, child: Path, count: int) -> Stage:
+    stages.append(Stage(peer, child, count, patience=PATIENCE))
+    return stages[-1]
+
+
+def _one_by_one(measure: Callable[[StageOf, int], Samples]) -> Round:
+    """
+    A round in which the peers take turns, each alone on the machine.
+
+    ``measure`` is given what makes a stage of that peer with so many programs, and n.
+    """
 
     def in_turn(peers: Sequence[Peer], child: Path, n: int) -> Iterator[tuple[Peer, Samples | str]]:
         for peer in peers:
-            calm = processes.wait_for_calm(CALM)
+            stages: list[Stage] = []
             try:
-                yield peer, {**measure(peer, child, n), BUSY: [not calm]}
+                samples = measure(partial(_stage, stages, peer, child), n)
             except (Late, Unavailable) as reason:
                 yield peer, str(reason)
+            else:
+                yield peer, {**samples, BUSY: [not all(one.calm for one in stages)]}
 
     return in_turn
 
@@ -70,9 +85,9 @@ def _milliseconds(later: float, earlier: float) -> float:
     return (later - earlier) * 1000
 
 
-def _all_up(peer: Peer, child: Path, n: int) -> Samples:
+def _all_up(stage_of: StageOf, n: int) -> Samples:
     """From the start of the supervisor's command to the first breath of the last child."""
-    with Stage(peer, child, n) as stage:
+    with stage_of(n) as stage:
         at = [report.at - stage.began for report in stage.up().values()]
         spent = processes.cpu(stage.own()) / 1000
         return {"all up, s": [max(at)], "first up, s": [min(at)], "its CPU, s": [spent]}
@@ -98,26 +113,26 @@ def _back_after_kill(stage: Stage, name: str) -> float:
     return _milliseconds(stage.next([name])[name].at, before)
 
 
-def _one_killed(peer: Peer, child: Path, n: int) -> Samples:
+def _one_killed(stage_of: StageOf, n: int) -> Samples:
     """Some of the children are killed, one after another; then the only child of a supervisor without others."""
     kills = 10
-    with Stage(peer, child, n + kills) as stage:
+    with stage_of(n + kills) as stage:
         stage.up()
         stage.ripen()
         victims = random.sample(stage.names, kills)
-        beside = [_back_after_kill(stage, victims[number]) for number in _fair(kills, peer.reaping)]
-    with Stage(peer, child, 1) as stage:
+        beside = [_back_after_kill(stage, victims[number]) for number in _fair(kills, stage.peer.reaping)]
+    with stage_of(1) as stage:
         stage.up()
         alone = []
-        for _ in _fair(3, peer.reaping):
+        for _ in _fair(3, stage.peer.reaping):
             stage.ripen()
             alone.append(_back_after_kill(stage, stage.names[0]))
     return {"alone, ms": alone, "beside the others, ms": beside}
 
 
-def _all_killed(peer: Peer, child: Path, n: int) -> Samples:
+def _all_killed(stage_of: StageOf, n: int) -> Samples:
     """From just before the first of ``n`` SIGKILLs in a row to the first breath of the last one back."""
-    with Stage(peer, child, n) as stage:
+    with stage_of(n) as stage:
         stage.up()
         stage.ripen()
         pids = [stage.pid(name) for name in stage.names]
@@ -130,26 +145,26 @@ def _all_killed(peer: Peer, child: Path, n: int) -> Samples:
         return {"all back, s": [max(report.at for report in back.values()) - before], "its CPU, s": [spent]}
 
 
-def _file(peer: Peer, child: Path, n: int) -> Samples:
+def _file(stage_of: StageOf, n: int) -> Samples:
     """From just before the file of one more program is written (or the call is made) to that program's first breath."""
-    with Stage(peer, child, n) as stage:
+    with stage_of(n) as stage:
         stage.up()
         stage.ripen()
         found = []
-        for number in _fair(5, peer.period):
+        for number in _fair(5, stage.peer.period):
             name = f"more{number}"
             before = stage.add(name)
             found.append(_milliseconds(stage.next([name])[name].at, before))
         return {"running after, ms": found}
 
 
-def _ctl_add(peer: Peer, child: Path, n: int) -> Samples:
+def _ctl_add(stage_of: StageOf, n: int) -> Samples:
     """From just before the command line is started to the first breath of the program that it adds."""
-    with Stage(peer, child, n) as stage:
+    with stage_of(n) as stage:
         stage.up()
         stage.ripen()
         found = []
-        for number in _fair(5, peer.period):
+        for number in _fair(5, stage.peer.period):
             name = f"more{number}"
             before = stage.type_add(name)
             found.append(_milliseconds(stage.next([name])[name].at, before))
@@ -157,13 +172,13 @@ def _ctl_add(peer: Peer, child: Path, n: int) -> Samples:
         return {"running after, ms": found}
 
 
-def _restart(peer: Peer, child: Path, n: int) -> Samples:
+def _restart(stage_of: StageOf, n: int) -> Samples:
     """From just before the message is written (or the call is made) to the first breath of the new instance."""
-    with Stage(peer, child, n) as stage:
+    with stage_of(n) as stage:
         stage.up()
         stage.ripen()
         found = []
-        for number in _fair(5, peer.period):
+        for number in _fair(5, stage.peer.period):
             name = stage.names[number % n]
             before = stage.restart(name)
             found.append(_milliseconds(stage.next([name])[name].at, before))
@@ -192,11 +207,11 @@ def _idle(peers: Sequence[Peer], child: Path, n: int) -> Iterator[tuple[Peer, Sa
             yield stage.peer, {"CPU, ms per s": [(later - earlier) / span]}
 
 
-def _memory(peer: Peer, child: Path, n: int) -> Samples:
+def _memory(stage_of: StageOf, n: int) -> Samples:
     """The supervisor's own processes, without the children, 1.5 s after the last child began; and with none at all."""
     samples: dict[str, list[float]] = {}
     for count, about in ((0, "with none"), (n, "with n")):
-        with Stage(peer, child, count) as stage:
+        with stage_of(count) as stage:
             stage.up()
             time.sleep(1.5)
             proportional, unshared = processes.memory(stage.own())
@@ -217,18 +232,18 @@ def _stop(stage: Stage, bound: float) -> tuple[float, int]:
     return max(gone.values(), default=time.monotonic()) - before, len(pids - gone.keys())
 
 
-def _shutdown(peer: Peer, child: Path, n: int) -> Samples:
+def _shutdown(stage_of: StageOf, n: int) -> Samples:
     """From just before SIGTERM until the supervisor and all its children have ended; and who has not."""
-    with Stage(peer, child, n) as stage:
+    with stage_of(n) as stage:
         stage.up()
         stage.ripen()
         seconds, left = _stop(stage, 30.0)
         return {"all gone, s": [seconds], "orphans": [left]}
 
 
-def _crash(peer: Peer, child: Path, n: int) -> Samples:
+def _crash(stage_of: StageOf, n: int) -> Samples:
     """The supervisor is killed and started again; 4 s later we look; then it is told to stop."""
-    with Stage(peer, child, n) as stage:
+    with stage_of(n) as stage:
         first = stage.up()
         stage.ripen()
         os.kill(stage.supervisor, signal.SIGKILL)

@@ -32,14 +32,19 @@ class Stage:
     """
     ``peer`` with ``count`` programs configured, not started yet; leaving ends all and removes the directory.
 
+    Before what is to be measured it waits up to ``patience`` seconds for others on the machine to be quiet; ``calm``
+    says whether they were, every time.
+
     ``names`` are the programs' names, ``supervisor`` the pid of the last one started, ``began`` its start (monotonic).
     """
 
-    def __init__(self, peer: Peer, child: Path, count: int) -> None:
+    def __init__(self, peer: Peer, child: Path, count: int, *, patience: float = 0.0) -> None:
         self.peer = peer
         self.place = Path(tempfile.mkdtemp(prefix="stage-"))
         self._child = child
         self.log = self.place / "supervisor.out"
+        self._patience = patience
+        self.calm = True
         self.supervisor = 0
         self.began = 0.0
         self._own = self.place / "own"
@@ -76,8 +81,13 @@ class Stage:
         self.began = time.monotonic()
         self.supervisor = processes.start(argv, around, self.log)
 
+    def _wait_for_calm(self) -> None:
+        if self._patience:
+            self.calm &= processes.wait_for_calm(self._patience)
+
     def up(self, bound: float = BOUND) -> dict[str, Report]:
         """Start the supervisor and wait until everybody runs. Raises Late with the log's last line."""
+        self._wait_for_calm()
         self.start()
         return self.next(self.names, bound)
 
@@ -95,6 +105,7 @@ class Stage:
         self.reports.hear()
         youngest = max((reports[-1].at for reports in self.reports.began.values()), default=0.0)
         time.sleep(max(0.0, youngest + RIPE - time.monotonic()))
+        self._wait_for_calm()
 
     def pid(self, name: str) -> int:
         """The pid that ``name`` reported last."""
