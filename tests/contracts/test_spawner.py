@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from colony.core.lifecycle import Emptied, Exited
+from colony.core.lifecycle import Emptied, Exited, Learned
 from colony.core.model import Exit, Pid, Start
 from colony.runtime.spawn import Spawner
 from tests.runtime.loop import Loop
@@ -20,7 +20,7 @@ class World(ABC):
     """A Spawner, and the processes that it starts, as far as a test may steer them."""
 
     spawner: Spawner
-    events: list[Exited | Emptied]
+    events: list[Exited | Learned | Emptied]
 
     @abstractmethod
     def sleeper(self) -> Start:
@@ -124,7 +124,7 @@ class Contract:
     def test_it_can_be_started_again_from_within_the_news_of_its_end(self, world: World) -> None:
         pids: list[Pid] = []
 
-        def again(event: Exited | Emptied) -> None:
+        def again(event: Exited | Learned | Emptied) -> None:
             world.events.append(event)
             if len(pids) < 3:
                 pids.append(world.spawner.spawn(world.sleeper(), again))

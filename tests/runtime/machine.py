@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from colony.core.environment import finish
-from colony.core.lifecycle import Emptied, Exited
+from colony.core.lifecycle import Emptied, Exited, Learned
 from colony.core.model import Exit, Name, Pid, ProcessSpec, Start
 from colony.runtime.inheritance import Inheritance
+from colony.runtime.launch import Launcher
 from colony.runtime.spawn import ProcessSpawner
 from tests.runtime.loop import Loop, Recorder, end, lives
 
@@ -37,17 +38,17 @@ class Machine:
         self.pipes = folder / "pipes"
         self.pipes.mkdir()
         self.output = Recorder()
-        self.events: list[Exited | Emptied] = []
+        self.events: list[Exited | Learned | Emptied] = []
         self.pids: list[Pid] = []
         self._uid, self._gid = uid, gid
         self._strangers: list[int] = []
+        self.launcher = Launcher(Inheritance(nofile, LIMIT), own_session=own_session)
         self.spawner = ProcessSpawner(
             loop.reactor,
             self.output,
-            Inheritance(nofile, LIMIT),
+            self.launcher,
             partial(finish, inherited={"PATH": os.environ["PATH"]} if inherited is None else inherited),
             pipes=lambda: str(self.pipes) if fifo else None,
-            own_session=own_session,
         )
 
     def start(self, *args: str, cwd: str | None = None, env: tuple[tuple[str, str], ...] = ()) -> Start:
@@ -70,7 +71,9 @@ class Machine:
 
     def is_over(self, pid: Pid) -> bool:
         """Has it been told that nobody is left?"""
-        return any(e.pid == pid and (isinstance(e, Emptied) or e.alone) for e in self.events)
+        return any(
+            e.pid == pid and (isinstance(e, Emptied) or (isinstance(e, Exited) and e.alone)) for e in self.events
+        )
 
     def await_end(self, pid: Pid) -> Exit:
         """How it ended, when nobody of its family is left."""
@@ -103,5 +106,4 @@ class Machine:
             self.spawner.kill(pid, "KILL")
         self.loop.until(lambda: all(self.is_over(pid) for pid in self.pids))
         assert not any(lives(pid) for pid in self.pids)
-        os.close(self.spawner._null)
-        os.close(self.spawner._home)
+        self.launcher.close()

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from twisted.internet.selectreactor import SelectReactor
 
-from colony.core.lifecycle import Emptied, Exited
+from colony.core.lifecycle import Emptied, Exited, Learned
 from colony.core.model import Exit
-from colony.runtime.spawn import CannotStart
+from colony.runtime.launch import CannotStart
 from tests.runtime.loop import Loop, descriptors, lives, said
 from tests.runtime.machine import LIMIT, Machine
 
@@ -187,14 +187,26 @@ def test_an_executable_is_looked_up_in_the_childs_path_past_what_cannot_be_run(m
 
 @pytest.mark.parametrize("uid", [None, pytest.param(NOBODY, marks=AS_ROOT)])
 def test_a_child_has_the_descriptor_limit_that_we_began_with(make: Make, uid: int | None) -> None:
-    machine = make(uid=uid, gid=uid, nofile=(77, LIMIT[1]))
+    machine = make(uid=uid, gid=uid, nofile=(777, LIMIT[1]))
     assert machine.says("/bin/sh", "-c", "ulimit -Sn; ulimit -Hn").split() == [
-        b"77",
+        b"777",
         b"unlimited" if LIMIT[1] == resource.RLIM_INFINITY else b"%d" % LIMIT[1],
     ]
     with pytest.raises(CannotStart):
         machine.run("/nothing/there")
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == LIMIT
+
+
+def test_a_limit_lower_than_what_we_have_open_stops_no_start(make: Make) -> None:
+    soft = max(map(int, os.listdir("/proc/self/fd"))) + 20
+    machine = make(nofile=(soft, LIMIT[1]))
+    held = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) for _ in range(50)]
+    try:
+        assert machine.says("/bin/sh", "-c", "ulimit -n") == b"%d\n" % soft
+        assert machine.says("ls", "/proc/self/fd").split() == [b"0", b"1", b"2", b"3"]
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
 
 
 # -- what cannot start ----------------------------------------------------------------------------------------
@@ -402,7 +414,7 @@ def test_what_somebody_else_in_our_process_has_reaped_ended_nobody_knows_how(mac
 
 
 def test_all_that_was_said_is_relayed_before_the_end_is_told(machine: Machine) -> None:
-    def ended(event: Exited | Emptied) -> None:
+    def ended(event: Exited | Learned | Emptied) -> None:
         seen.append(machine.output.text)
 
     seen: list[bytes] = []
@@ -472,8 +484,7 @@ def test_who_is_left_of_a_family_is_asked_for_until_it_is_gone(make: Make) -> No
 
 ZOMBIE = """
 import os, time
-start = os.getpid()
-outside, told = os.fork(), "daemon"
+outside = os.fork()
 if outside == 0:
     member = os.fork()
     if member == 0:
@@ -483,8 +494,8 @@ if outside == 0:
     with open("daemon.new", "w") as file:
         print(os.getpid(), file=file)
     os.rename("daemon.new", "daemon")
-    time.sleep(1000)
-while not os.path.exists("daemon"):
+    os.execve("/bin/sleep", ["sleep", "1000"], {})  # of no family, by session or by token
+while not os.path.exists("daemon") or b"COLONY" in open(f"/proc/{outside}/environ", "rb").read():
     time.sleep(0.01)
 os._exit(3)
 """
@@ -606,7 +617,7 @@ def test_without_pidfds_one_timer_looks_after_everybody_and_it_is_said_once(
     machine = make()
     timers = machine.loop.timers()
 
-    def again(event: Exited | Emptied) -> None:
+    def again(event: Exited | Learned | Emptied) -> None:
         machine.events.append(event)
         if len(machine.pids) < 8:
             machine.pids.append(machine.spawner.spawn(machine.start("true"), again))

@@ -1,0 +1,145 @@
+"""Who carries a token of ours is found and stopped, whatever it became; who does not is spared."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from colony.core.model import Rung, default_ladder
+from colony.runtime import proc
+from colony.runtime.adopt import Clearing, leftovers
+from tests.runtime.loop import Loop, descriptors, lives, said
+
+OURS = "0123456789abcdef"
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(1000)"
+
+
+class Crowd:
+    """Processes that a test has started, each with a token or without."""
+
+    def __init__(self) -> None:
+        self.all: list[subprocess.Popen[bytes]] = []
+
+    def start(self, colony: str | None, *args: str) -> subprocess.Popen[bytes]:
+        env = {"PATH": os.environ["PATH"]}
+        if colony is not None:
+            env |= {"COLONY_TOKEN": f"{colony}.{os.urandom(8).hex()}", "COLONY_NAME": f"web{len(self.all)}"}
+        process = subprocess.Popen(
+            args or ("sleep", "1000"), env=env, start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.all.append(process)
+        return process
+
+    def close(self) -> None:
+        for process in self.all:
+            process.kill()
+            process.communicate(timeout=20)
+
+
+@pytest.fixture
+def colony() -> str:
+    """One that nobody else's tests have at this moment."""
+    return os.urandom(8).hex()
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    crowd = Crowd()
+    yield crowd
+    crowd.close()
+
+
+def clear(loop: Loop, colony: str, killtime: float = 5.0) -> list[bool]:
+    clearing = Clearing(loop.reactor, colony, default_ladder(killtime))
+    gone: list[bool] = []
+    _ = clearing.gone.addCallback(lambda _: gone.append(True))
+    clearing.begin()
+    return gone
+
+
+def test_nobody_left_is_known_at_once(loop: Loop, colony: str) -> None:
+    assert clear(loop, colony) == [True]
+    assert loop.timers() == 0
+
+
+def test_leftovers_are_found_by_their_token_with_name_and_start_time(crowd: Crowd, colony: str) -> None:
+    process = crowd.start(colony)
+    crowd.start(OURS)
+    crowd.start(None)
+    [found] = leftovers(colony)
+    stat = proc.stat(process.pid)
+    assert stat is not None
+    assert (found.stat.pid, found.stat.start_time, found.name) == (process.pid, stat.start_time, "web0")
+
+
+def test_a_token_that_only_begins_alike_is_a_strangers(crowd: Crowd, colony: str) -> None:
+    crowd.start(colony + "0")
+    crowd.start(colony[:-1])
+    assert leftovers(colony) == []
+
+
+def test_a_zombie_is_no_leftover(crowd: Crowd, colony: str) -> None:
+    process = crowd.start(colony)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert leftovers(colony) == []
+
+
+def test_we_are_not_our_own_leftover(colony: str, tmp_path: Path) -> None:
+    code = f"from colony.runtime.adopt import leftovers; print(leftovers({colony!r}))"
+    env = os.environ | {"COLONY_TOKEN": f"{colony}.{'0' * 16}"}
+    seen = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=20, check=True)
+    assert seen.stdout == b"[]\n"
+
+
+def test_all_are_stopped_and_said_and_strangers_are_spared(loop: Loop, crowd: Crowd, colony: str) -> None:
+    ours = [crowd.start(colony) for _ in range(3)]
+    strangers = [crowd.start(OURS), crowd.start(None)]
+    before = descriptors()
+    with said() as lines:
+        gone = clear(loop, colony)
+        loop.until(lambda: gone)
+    assert [process.wait(timeout=20) for process in ours] == [-15] * 3
+    assert sorted(lines) == [
+        f"web{index} ({process.pid}) was left running by a supervisor that is no more: stopping it"
+        for index, process in enumerate(ours)
+    ]
+    assert all(lives(process.pid) for process in strangers)
+    assert descriptors() == before
+    assert loop.timers() == 0
+
+
+def test_who_does_not_listen_is_killed_after_the_killtime(loop: Loop, crowd: Crowd, colony: str) -> None:
+    process = crowd.start(colony, sys.executable, "-c", DEAF)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"deaf\n"
+    gone = clear(loop, colony, killtime=0.2)
+    loop.during(0.1)
+    assert not gone
+    loop.until(lambda: gone)
+    assert process.wait(timeout=20) == -9
+
+
+def test_what_they_start_meanwhile_is_stopped_too(loop: Loop, crowd: Crowd, colony: str, tmp_path: Path) -> None:
+    script = f"trap ': > {tmp_path}/asked; setsid sleep 1000 & sleep 0.2; exit' TERM; echo; read line"
+    process = crowd.start(colony, "/bin/sh", "-c", script)
+    assert process.stdout is not None
+    process.stdout.readline()
+    gone = clear(loop, colony)
+    loop.until(lambda: gone)
+    assert (tmp_path / "asked").exists()
+    assert leftovers(colony) == []
+
+
+def test_a_stopped_process_is_woken_to_be_asked(loop: Loop, crowd: Crowd, colony: str) -> None:
+    process = crowd.start(colony)
+    process.send_signal(19)
+    clearing = Clearing(loop.reactor, colony, (Rung("TERM", 20), Rung("KILL", 0)))
+    clearing.begin()
+    assert process.wait(timeout=20) == -15
+    loop.until(lambda: clearing.gone.called)

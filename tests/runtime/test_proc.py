@@ -1,0 +1,112 @@
+"""/proc is read as it is, and what is not there, or may not be read, is nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from colony.runtime import proc
+
+
+@contextmanager
+def running(*args: str, executable: str | None = None, **env: str) -> Iterator[int]:
+    """That process, when it has begun to say something."""
+    process = subprocess.Popen(args, executable=executable, env=env, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=20)
+
+
+SLEEP = ("/bin/sh", "-c", "echo; sleep 1000; true")
+"""Not exec'd: in the midst of an exec the kernel shows no environment."""
+
+
+def test_a_process_is_known_with_its_parent_group_and_session() -> None:
+    with running(*SLEEP) as pid:
+        stat = proc.stat(pid)
+        assert stat is not None
+        assert (stat.pid, stat.parent, stat.group, stat.session) == (pid, os.getpid(), pid, pid)
+        assert not stat.ended
+
+
+@pytest.mark.parametrize("name", [") S 1 1 1 (", "a b", "((("])
+def test_a_name_may_hold_anything(tmp_path: Path, name: str) -> None:
+    script = tmp_path / name
+    script.write_text("#!/bin/sh\necho\nwhile :; do read line < /dev/zero; done\n")
+    script.chmod(0o755)
+    with running(str(script)) as pid:
+        stat = proc.stat(pid)
+        assert stat is not None
+        assert (stat.parent, stat.session) == (os.getpid(), pid)
+
+
+def test_a_start_time_is_later_for_who_started_later() -> None:
+    with running(*SLEEP) as first, running(*SLEEP) as second:
+        earlier, later = proc.stat(first), proc.stat(second)
+        own = proc.stat(os.getpid())
+        assert None not in (own, earlier, later)
+        times = [stat.start_time for stat in (own, earlier, later) if stat is not None]
+        assert times == sorted(times)
+
+
+def test_a_zombie_has_ended_and_nobody_is_none() -> None:
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    stat = proc.stat(process.pid)
+    assert stat is not None
+    assert stat.ended
+    assert proc.token(process.pid) is None
+    process.wait()
+    assert proc.stat(process.pid) is None
+    assert proc.token(process.pid) is None
+    assert process.pid not in proc.pids()
+
+
+def test_a_token_is_that_of_the_environment_it_was_started_with() -> None:
+    with running(*SLEEP, COLONY_TOKEN="c.s", OTHER="COLONY_TOKEN=not.this") as pid:
+        assert proc.token(pid) == "c.s"
+        assert proc.variable(pid, b"OTHER") == "COLONY_TOKEN=not.this"
+        assert proc.variable(pid, b"THER") is None
+    with running(*SLEEP, OTHER="COLONY_TOKEN=not.this") as pid:
+        assert proc.token(pid) is None
+
+
+def test_a_large_environment_is_read_whole() -> None:
+    large = {f"X{number}": "x" * 100_000 for number in range(5)}
+    with running(*SLEEP, **large, ZZ="last") as pid:
+        assert proc.variable(pid, b"ZZ") == "last"
+
+
+def test_every_process_is_listed_ourselves_among_them() -> None:
+    pids = list(proc.pids())
+    assert os.getpid() in pids
+    assert os.getppid() in pids
+    assert len(pids) == len(set(pids))
+
+
+def test_the_boot_has_one_name() -> None:
+    assert proc.boot_id() is not None
+    assert proc.boot_id() == proc.boot_id()
+
+
+def test_what_may_not_be_read_has_no_token() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else for a while")
+    assert proc.variable(os.getpid(), b"PATH") is not None
+    code = (
+        "import os; from colony.runtime import proc; os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3);"
+        f"print(proc.variable({os.getpid()}, b'PATH'), proc.stat({os.getpid()}) is not None)"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    assert seen.stdout == "None True\n"
