@@ -289,12 +289,12 @@ class Supervisor:
         """Stop everything; fires when every family is gone. Asked again, it changes nothing, and fires then too."""
         done: Deferred[None] = Deferred()
         self._closed.append(done)
-        if not self._closing:
-            self._closing = True
-            if not self._seen:
-                self._queue.extend(self._ended_unseen)
-            self._queue.extend((name, Closing()) for name in sorted(self._units))
-            self._drain()
+        self._closing = True
+        if not self._seen:
+            self._seen = True
+            self._queue.extend(self._ended_unseen)
+        self._queue.extend((name, Closing()) for name, unit in sorted(self._units.items()) if not unit.closing)
+        self._drain()
         self._settle_close()
         return done
 

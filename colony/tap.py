@@ -15,13 +15,14 @@ from typing import Any, ClassVar, NoReturn
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python import usage
 
 import colony
 from colony.core import check
+from colony.core.desired import Listing
 from colony.core.environment import finish
 from colony.core.model import Defaults, Report, Survivor, default_ladder, timestamp
 from colony.report.pidfiles import PidFiles
@@ -211,13 +212,14 @@ class ColonyService(Service):
             self._report,
             lambda: self._rounds.scan(),
         )
+        self._watch = Watch(settings.config, check.MAX_SPEC_BYTES, self._reactor.seconds, identity=self._state.seen())
         self._rounds = Rounds(
             self._reactor,
             settings.frequency,
             *self._locks,
-            Watch(settings.config, check.MAX_SPEC_BYTES, self._reactor.seconds),
+            self._watch,
             Inbox(settings.messages, self._supervisor.obey, self._state.answer, self._reactor.seconds),
-            self._supervisor.take,
+            self._take,
             self._point,
         )
         self._handle_signals()
@@ -229,12 +231,14 @@ class ColonyService(Service):
         ignore(signal.SIGTERM, signal.SIGINT)
         log.info("stopping every process")
         self._rounds.end()
+        # What a supervisor before us left behind is gone, or adopted, before everything is stopped.
+        return self._cleared.addCallback(lambda _: self._close()).addCallback(lambda _: self._end())
+
+    def _close(self) -> Deferred[None]:
         closed = self._supervisor.close()
         if self._quitting:
             self._supervisor.insist()
-        return gatherResults([closed, self._cleared.addCallback(lambda _: self._supervisor.close())]).addCallback(
-            lambda _: self._end()
-        )
+        return closed
 
     def _begin(self) -> None:
         self._open_state()
@@ -261,6 +265,10 @@ class ColonyService(Service):
         self._state.records.forget_all()
         self._later.finish()
         log.info("every process is gone")
+
+    def _take(self, listing: Listing) -> None:
+        self._supervisor.take(listing)
+        self._state.keep_seen(self._watch.identity)
 
     # -- what is told
 

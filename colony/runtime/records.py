@@ -94,14 +94,19 @@ class Records:
         folder = self._folder()
         if folder is None:
             return
-        for entry in sorted(os.listdir(folder)):
+        try:
+            entries = sorted(os.listdir(folder))
+        except OSError as error:
+            log.warn("cannot read the records of starts: {error}", error=error)
+            return
+        for entry in entries:
             name = entry.removesuffix(".json")
             if check.name_problem(name) is not None:
                 continue
             with suppress(OSError, ValueError, TypeError, KeyError):
                 with open(os.path.join(folder, entry), "rb") as file:
                     value = json.loads(file.read(_SIZE))
-                if value.pop("boot_id") == self._boot_id:
+                if isinstance(value, dict) and value.pop("boot_id") == self._boot_id:
                     record = _record(Name(name), value)
                     self._known[record.name] = record
                     yield record
@@ -130,6 +135,9 @@ class Records:
 
 
 def _record(name: Name, value: Mapping[str, Any]) -> Record:
-    if not isinstance(value["token"], str) or not isinstance(value["digest"], str):
+    record = Record(name, **value)
+    texts = record.token, record.digest
+    numbers = [record.starts, *(number for number in (record.pid, record.start_time) if number is not None)]
+    if not all(isinstance(text, str) for text in texts) or not all(type(n) is int and n >= 0 for n in numbers):
         raise TypeError("not a record")
-    return Record(name, **value)
+    return record

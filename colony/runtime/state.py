@@ -25,6 +25,10 @@ ANSWERS_AGE = 3600.0
 """Seconds an answer stays, and how many do; whoever asked looks within ten."""
 
 
+_SEEN = ".seen"
+"""Among the specs, and no name of one."""
+
+
 @attrs.frozen
 class Modes:
     """Who may read what is told: the modes of directories and files, and their group (None: as it comes)."""
@@ -63,6 +67,7 @@ class StateDirectory:
         self._wall = wall
         self._answered = 0
         self._kept: dict[Name, bytes] = {}
+        self._seen: tuple[int, int] | None = None
         self.records = Records(lambda: os.path.join(self.path, "records") if self.available else None)
 
     def open(self, messages: str) -> None:
@@ -138,6 +143,22 @@ class StateDirectory:
                 with suppress(OSError), open(path, "rb") as file:
                     self._kept[Name(name)] = file.read(check.MAX_SPEC_BYTES + 1)
         return dict(self._kept)
+
+    def seen(self) -> tuple[int, int] | None:
+        """Device and inode of CONFIG when files were last seen in it, also by a supervisor before; None if unknown."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            with open(os.path.join(self.path, "specs", _SEEN), "rb") as file:
+                value = json.loads(file.read(1024))
+            self._seen = int(value["device"]), int(value["inode"])
+        return self._seen
+
+    def keep_seen(self, identity: tuple[int, int] | None) -> None:
+        """Remember that; an empty directory is believed only if it is the same one."""
+        if identity is None or identity == self._seen or not self.available:
+            return
+        self._seen = identity
+        value = {"device": identity[0], "inode": identity[1]}
+        self._later("remember where CONFIG was", lambda: self._write(f"specs/{_SEEN}", value, 0o600))
 
     def held(self) -> frozenset[Name]:
         """The names that a STOP is in force for."""

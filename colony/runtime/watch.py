@@ -28,6 +28,9 @@ The kernel stamps files with the time of its last tick, up to 10 ms ago (and 2 s
 second look this module does not know of).
 """
 
+Identity = tuple[int, int]
+"""Device and inode of a directory."""
+
 Signature = tuple[int, int, int, int, int]
 """Device, inode, size, mtime_ns, ctime_ns: as long as all of these are equal, so is the content."""
 
@@ -131,14 +134,17 @@ class Watch:
         limit: int,
         clock: Callable[[], float],
         wall: Callable[[], float] = time.time,
+        identity: Identity | None = None,
     ) -> None:
+        """``identity`` is that of the directory when somebody before us last saw files in it; None if nobody did."""
         self._path = path
         self._limit = limit
         self._clock = clock
         self._wall = wall
         self._entries: dict[str, _Entry] = {}
         self._unsure: dict[str, float] = {}
-        self._identity: tuple[int, int] | None = None
+        self.identity = identity
+        self._known_before = identity is not None
 
     @property
     def again_at(self) -> float | None:
@@ -166,13 +172,14 @@ class Watch:
         found = os.fstat(directory)
         identity = found.st_dev, found.st_ino
         ignored: frozenset[str] | None = None
-        if names is None or identity != self._identity:
+        if names is None or identity != self.identity:
             entries = list_directory(directory, self._path)
             there = [name for name in entries if not check.is_ignored(name)]
             ignored = frozenset(entries).difference(there)
-            if there or self._identity is None:
-                self._identity = identity
-            elif identity != self._identity and self._entries:
+            if there or self.identity is None:
+                self.identity = identity
+                self._known_before = False
+            elif identity != self.identity and (self._entries or self._known_before):
                 raise Unseen(f"{self._path} is another directory than before, and empty")
             names = {*there, *self._entries}
         now = self._clock()
