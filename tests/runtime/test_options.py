@@ -1,0 +1,80 @@
+"""The options of ``twisted colony`` become settings, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from colony.core.model import Defaults
+from colony.tap import Options, Settings
+
+
+def read(*arguments: str, **environ: str) -> Settings:
+    options = Options()  # type: ignore[no-untyped-call]  # Twisted's
+    options.parseOptions(list(arguments))
+    return Settings.read(options, environ)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_two_directories_are_enough(here: Path) -> None:
+    settings = read("--config", "c", "--messages", "m")
+    assert settings == Settings(str(here / "c"), str(here / "m"), str(here / "c.state"), None, 10.0, Defaults())
+    assert list(here.iterdir()) == []
+
+
+def test_directories_may_come_from_the_environment_and_options_come_first(here: Path) -> None:
+    environ = {"COLONY_CONFIG": "/e/c", "COLONY_MESSAGES": "/e/m", "COLONY_STATE": "/e/s"}
+    settings = read(**environ)
+    assert (settings.config, settings.messages, settings.state) == ("/e/c", "/e/m", "/e/s")
+    settings = read("--config", "/o/c", "--messages", "/o/m", "--state", "/o/s", **environ)
+    assert (settings.config, settings.messages, settings.state) == ("/o/c", "/o/m", "/o/s")
+
+
+def test_state_is_beside_what_config_really_is_and_so_is_the_token(here: Path) -> None:
+    (here / "real").mkdir()
+    (here / "link").symlink_to("real")
+    by_link, by_name = read("--config", "link", "--messages", "m"), read("--config", "real", "--messages", "m")
+    assert by_link.state == by_name.state == str(here / "real.state")
+    assert by_link.colony == by_name.colony
+    assert len(by_name.colony) == 16
+    assert by_name.colony != read("--config", "other", "--messages", "m").colony
+
+
+def test_every_duration_reaches_its_default(here: Path) -> None:
+    settings = read(*"--config c --messages m --freq 0.5 -t 2 -k 0 -m 0.1 -M 60 --pid p".split())
+    assert settings.frequency == 0.5
+    assert settings.defaults == Defaults(threshold=2.0, killtime=0.0, initial=0.1, limit=60.0)
+    assert settings.pids == str(here / "p")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ("", "colony: --config DIR is required (or COLONY_CONFIG)"),
+        ("--config c", "colony: --messages DIR is required (or COLONY_MESSAGES)"),
+        ("--config x --messages x", "colony: --config and --messages are the same directory"),
+        ("--config x --messages ./x", "colony: --config and --messages are the same directory"),
+        ("--config c --messages m --state m", "colony: --state and --messages are the same directory"),
+        ("--config c --messages m --state c/", "colony: --state and --config are the same directory"),
+        ("--config file --messages m", "colony: --config file is not a directory"),
+        ("--config c --messages m -k five", "colony: --killtime five is no number of seconds"),
+        ("--config c --messages m -k -1", "colony: --killtime -1 is no number of seconds"),
+        ("--config c --messages m -t nan", "colony: --threshold nan is no number of seconds"),
+        ("--config c --messages m -M inf", "colony: --maxrestartdelay inf is no number of seconds"),
+        (
+            "--config c --messages m --frequency 0",
+            "colony: --frequency 0 is no number of seconds of at least 0.01",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line(here: Path, arguments: str, why: str) -> None:
+    (here / "file").touch()
+    with pytest.raises(SystemExit) as raised:
+        read(*arguments.split())
+    assert raised.value.code == why

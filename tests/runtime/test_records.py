@@ -1,0 +1,143 @@
+"""What a killed supervisor has written of its starts is what the next one reads, and nothing else stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from colony.core.model import Name, Pid, ProcessSpec, Start
+from colony.runtime import proc
+from colony.runtime.records import Record, Records
+from tests.runtime.loop import said
+
+WEB = Start(Name("web"), f"{'c' * 16}.{'5' * 16}", ProcessSpec(("web",), digest="d" * 64), b"{}")
+OWN = Pid(os.getpid())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "records"
+    path.mkdir()
+    return path
+
+
+def records(folder: Path) -> Records:
+    return Records(lambda: str(folder))
+
+
+def start_time() -> int:
+    found = proc.stat(OWN)
+    assert found is not None
+    return found.start_time
+
+
+def test_an_intent_is_there_before_the_start_and_the_pid_after_it(folder: Path) -> None:
+    writer = records(folder)
+    writer.intend(WEB)
+    assert list(records(folder).read()) == [Record(WEB.name, WEB.token, WEB.spec.digest)]
+    writer.started(WEB, OWN)
+    assert list(records(folder).read()) == [Record(WEB.name, WEB.token, WEB.spec.digest, 1, OWN, start_time())]
+
+
+def test_what_was_asked_since_and_how_often_it_started_is_known(folder: Path) -> None:
+    writer = records(folder)
+    for _ in range(3):
+        writer.intend(WEB)
+        writer.started(WEB, OWN)
+    writer.doom(WEB.name)
+    [found] = records(folder).read()
+    assert (found.starts, found.stale, found.done) == (3, True, False)
+    writer.done(WEB.name)
+    writer.doom(Name("nobody"))
+    [found] = records(folder).read()
+    assert (found.stale, found.done) == (True, True)
+    writer.intend(WEB)
+    [found] = records(folder).read()
+    assert (found.starts, found.pid, found.stale, found.done) == (3, None, False, False)
+
+
+def test_the_counting_goes_on_from_what_was_read(folder: Path) -> None:
+    writer = records(folder)
+    writer.intend(WEB)
+    writer.started(WEB, OWN)
+    later = records(folder)
+    list(later.read())
+    later.intend(WEB)
+    later.started(WEB, OWN)
+    [found] = records(folder).read()
+    assert found.starts == 2
+
+
+def test_a_record_is_for_us_alone_and_always_of_one_size(folder: Path) -> None:
+    writer = records(folder)
+    sizes = set()
+    steps: list[Callable[[], None]] = [
+        lambda: writer.intend(WEB),
+        lambda: writer.started(WEB, OWN),
+        lambda: writer.doom(WEB.name),
+    ]
+    for step in steps:
+        step()
+        found = (folder / "web.json").stat()
+        sizes.add(found.st_size)
+        assert stat.S_IMODE(found.st_mode) == 0o600
+    assert len(sizes) == 1
+
+
+def test_what_is_forgotten_leaves_nothing(folder: Path) -> None:
+    writer = records(folder)
+    writer.intend(WEB)
+    writer.forget(WEB.name)
+    writer.forget(WEB.name)
+    writer.intend(WEB)
+    writer.forget_all()
+    assert os.listdir(folder) == []
+
+
+def test_a_record_of_another_boot_is_of_nobody(folder: Path) -> None:
+    records(folder).intend(WEB)
+    value = json.loads((folder / "web.json").read_bytes())
+    (folder / "web.json").write_text(json.dumps(value | {"boot_id": "another"}))
+    assert list(records(folder).read()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"null", b"3", b'"text"', b"[]", b"{}", b"\xff", b'{"boot_id": BOOT}', b'{"boot_id": BOOT, "token": 3}']
+    + [
+        b'{"boot_id": BOOT, "token": "c.s", "digest": "d", %s}' % field
+        for field in (b'"pid": "1"', b'"pid": [1]', b'"pid": -1', b'"start_time": "1"', b'"starts": null', b'"more": 1')
+    ],
+)
+def test_what_is_no_record_is_passed_over(folder: Path, content: bytes) -> None:
+    boot_id = proc.boot_id()
+    (folder / "bad.json").write_bytes(content.replace(b"BOOT", json.dumps(boot_id).encode()))
+    (folder / "directory.json").mkdir()
+    (folder / ".litter").touch()
+    records(folder).intend(WEB)
+    assert [record.name for record in records(folder).read()] == ["web"]
+
+
+def test_where_nothing_can_be_recorded_it_is_said_once_and_stops_nothing(folder: Path) -> None:
+    folder.rmdir()
+    writer = records(folder)
+    with said() as lines:
+        for _ in range(3):
+            writer.intend(WEB)
+            writer.started(WEB, OWN)
+        assert len(lines) == 1
+        assert list(records(folder).read()) == []
+    assert len(lines) == 2
+
+
+def test_without_a_folder_nothing_is_recorded() -> None:
+    nowhere = Records(lambda: None)
+    nowhere.intend(WEB)
+    nowhere.started(WEB, OWN)
+    nowhere.forget_all()
+    assert list(nowhere.read()) == []
