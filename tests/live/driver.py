@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 # Any is JSON, or what Popen takes.
 
@@ -137,6 +140,28 @@ def page(port: int) -> str | None:
         return None
 
 
+def python_for(uid: int) -> tuple[list[str], str]:
+    """A Python that this uid may run, and the PYTHONPATH with which it finds colony: ours, or the system's."""
+    libraries = f"{sysconfig.get_path('purelib')}:{CHECKOUT}"
+    # Without site: a system's own packages may not fit Twisted's.
+    for command, path in (([str(BIN / "python")], ""), (["/usr/bin/python3", "-S"], libraries)):
+        try:
+            subprocess.run(
+                [*command, "-c", "import twisted.web.tap, colony.scheduler"],
+                user=uid,
+                group=uid,
+                extra_groups=[],
+                cwd="/",
+                env={"PYTHONPATH": path},
+                capture_output=True,
+                check=True,
+            )
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return command, path
+    pytest.skip(f"uid {uid} may run no Python that has Twisted and colony")
+
+
 # -- the colony ---------------------------------------------------------------------------------------------
 
 
@@ -206,6 +231,10 @@ class Colony:
         with self.log.open("rb") as file:
             file.seek(self._said_before)
             return [line for line in file.read().decode("utf-8", "replace").split("\n") if text in line]
+
+    def says(self, text: str, seconds: float = PATIENCE) -> list[str]:
+        """The lines with ``text`` in the log, waited for."""
+        return self.wait_for(lambda: self.said(text), seconds)
 
     def wait_for(self, fact: Callable[[], Fact], seconds: float = PATIENCE) -> Fact:
         """See the function; a failure shows the log's end and what STATE says."""

@@ -6,13 +6,11 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sysconfig
 from pathlib import Path
 
 import pytest
 
-from tests.live.driver import BIN, CHECKOUT, NOBODY, PATIENCE, Colony, alive, free_port, ignored_signals, page
+from tests.live.driver import NOBODY, PATIENCE, Colony, alive, free_port, ignored_signals, page, python_for
 
 pytestmark = pytest.mark.live
 
@@ -175,7 +173,8 @@ def test_under_twistd(quickstart: Quickstart, foreground: bool) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may start processes as somebody else")
 def test_with_a_uid_set_both_run_as_that_user(quickstart: Quickstart) -> None:
     colony = quickstart.colony
-    quickstart.python, path = _python_for(NOBODY)
+    command, path = python_for(NOBODY)
+    quickstart.python = [f"--cmd={command[0]}", *(f"--arg={option}" for option in command[1:])]
     as_nobody = [f"--uid={NOBODY}", f"--env=PYTHONPATH={path}", "--cwd=/"]
     quickstart.add_web(*as_nobody)
     quickstart.add_echo(*as_nobody)
@@ -185,28 +184,6 @@ def test_with_a_uid_set_both_run_as_that_user(quickstart: Quickstart) -> None:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         [uids] = [line.split()[1:] for line in lines if line.startswith("Uid:")]
         assert uids == [str(NOBODY)] * 4
-
-
-def _python_for(uid: int) -> tuple[list[str], str]:
-    """A Python that this uid may run, and the PYTHONPATH with which it finds colony: ours, or the system's."""
-    libraries = f"{sysconfig.get_path('purelib')}:{CHECKOUT}"
-    # Without site: a system's own packages may not fit Twisted's.
-    for command, path in (([str(BIN / "python")], ""), (["/usr/bin/python3", "-S"], libraries)):
-        try:
-            subprocess.run(
-                [*command, "-c", "import twisted.web.tap, colony.scheduler"],
-                user=uid,
-                group=uid,
-                extra_groups=[],
-                cwd="/",
-                env={"PYTHONPATH": path},
-                capture_output=True,
-                check=True,
-            )
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return [f"--cmd={command[0]}", *(f"--arg={option}" for option in command[1:])], path
-    pytest.skip(f"uid {uid} may run no Python that has Twisted and colony")
 
 
 @pytest.mark.slow
