@@ -1,0 +1,197 @@
+"""The command line and the supervisor, end to end: what a verb returns is so."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from tests.live.driver import AT_ONCE, SLEEP, Colony, alive
+
+pytestmark = pytest.mark.live
+
+DEAF = ("sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1000; done")
+
+
+def code(colony: Colony, *words: str) -> int:
+    """The exit code of a verb that has one line to say about it."""
+    result = colony.ctl(*words)
+    assert result.returncode != 0
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    return result.returncode
+
+
+def test_with_wait_a_verb_returns_when_it_is_so(colony: Colony) -> None:
+    colony.done("add", "web", "--wait", "--", *SLEEP)
+    [first] = colony.running("web")
+
+    colony.done("restart", "web", "--wait")
+    [second] = colony.running("web")
+    assert second != first
+    assert not alive(first)
+
+    colony.done("stop", "web", "--wait")
+    assert colony.family("web") == []
+    colony.done("start", "web", "--wait")
+    [third] = colony.running("web")
+
+    colony.done("remove", "web", "--wait")
+    assert not alive(third)
+    assert colony.status("web") == {}
+
+
+def test_add_and_restart_in_one_breath_are_both_done(colony: Colony) -> None:
+    for number in range(5):
+        name = f"web{number}"
+        colony.done("add", name, "--", *SLEEP)
+        colony.done("restart", name)
+        colony.runs(name, seconds=AT_ONCE)
+    assert not colony.said("no such process")
+
+
+def test_an_edit_and_a_restart_in_one_breath_run_the_edit(colony: Colony) -> None:
+    colony.done("add", "web", "--wait", "--", *SLEEP)
+    for edition in "123":
+        colony.write("web", *SLEEP, env={"EDITION": edition})
+        colony.done("restart", "web", "--wait")
+        [main] = colony.family("web")
+        assert main.environ["EDITION"] == edition
+
+
+def test_a_wait_that_takes_too_long_is_124_and_the_request_stands(place: Colony) -> None:
+    place.start("-k", "2")
+    place.write("deaf", *DEAF)
+    place.says("[deaf] deaf")
+    assert code(place, "stop", "deaf", "--wait", "--wait-timeout=0.3") == 124
+    assert code(place, "wait", "deaf", "--for=stopped", "--timeout=0.1") == 124
+    assert place.running("deaf")
+    place.done("wait", "deaf", "--for=stopped")
+    assert place.family("deaf") == []
+
+
+def test_status_says_by_its_exit_code_whether_all_is_well(colony: Colony) -> None:
+    colony.done("status")
+    colony.done("add", "web", "--wait", "--", *SLEEP)
+    colony.done("status")
+    colony.done("add", "crash", "--", "false")
+    colony.wait_for(lambda: colony.status("crash").get("state") == "backoff")
+    assert colony.ctl("status").returncode == 3
+    assert colony.ctl("status", "web").returncode == 0
+    assert code(colony, "status", "typo") == 4
+    colony.done("stop", "crash", "--wait")
+    colony.done("status")
+
+
+def test_wait_ends_when_what_is_waited_for_comes_about(colony: Colony) -> None:
+    colony.write("web", *SLEEP)
+    colony.done("wait", "web", "--for=running", "--timeout=10")
+    colony.write("job", "sh", "-c", "exit 0", restart={"when": "never"})
+    colony.wait_for(lambda: colony.status("job"))
+    colony.done("wait", "job", "--for=done", "--timeout=10")
+    colony.write("crash", "false", restart={"initial": 0.01, "attempts": 2})
+    colony.wait_for(lambda: colony.status("crash").get("state") == "failed")
+    assert code(colony, "wait", "crash", "--timeout=10") == 1
+
+
+def test_diff_shows_what_differs_from_what_runs(colony: Colony) -> None:
+    colony.done("add", "same", "--wait", "--", *SLEEP)
+    colony.done("add", "other", "--wait", "--", *SLEEP)
+    assert colony.done("diff") == ""
+    assert colony.supervisor is not None
+    colony.supervisor.send_signal(signal.SIGSTOP)
+    try:
+        colony.done("add", "other", "--env=A=B", "--", *SLEEP)
+        colony.write("new", *SLEEP)
+        colony.remove("same")
+        result = colony.ctl("diff")
+    finally:
+        colony.supervisor.send_signal(signal.SIGCONT)
+    assert result.returncode == 1
+    assert sorted(result.stdout.splitlines()) == ["added new", "changed other", "removed same"]
+    colony.runs("new", seconds=AT_ONCE)
+    colony.is_gone("same")
+    colony.wait_for(lambda: colony.ctl("diff").returncode == 0)
+
+
+def test_without_a_supervisor_files_and_messages_wait_for_the_next(place: Colony) -> None:
+    place.done("add", "web", "--", *SLEEP)
+    place.done("add", "idle", "--", *SLEEP)
+    result = place.ctl("stop", "idle")
+    assert result.returncode == 0
+    assert "no supervisor is alive" in result.stderr
+    for words in (["status"], ["wait", "web"], ["restart", "web", "--wait"], ["add", "web", "--wait", "--", *SLEEP]):
+        assert code(place, *words) == 5, words
+
+    place.start()
+    place.runs("web")
+    place.wait_for(lambda: place.status("idle").get("state") == "stopped")
+    assert place.running("idle") == []
+
+
+def test_after_kill_9_of_the_supervisor_ctl_knows_that_nobody_is_there(colony: Colony) -> None:
+    colony.write("web", *SLEEP)
+    colony.runs("web")
+    colony.stop(signal.SIGKILL)
+    assert code(colony, "status") == 5
+    assert code(colony, "restart", "web", "--wait") == 5
+
+
+def test_state_is_found_wherever_the_supervisor_has_it(place: Colony) -> None:
+    place.state = place.folder / "elsewhere"
+    place.start("--state", str(place.state))
+    place.done("add", "web", "--wait", "--", *SLEEP)
+    assert place.done("status", "-o", "name,state,pid") == f"web\trunning\t{place.running('web')[0]}"
+
+
+def test_in_json_everything_is_one_document_errors_too(colony: Colony) -> None:
+    colony.done("add", "web", "--wait", "--", *SLEEP)
+    told = json.loads(colony.done("status", "--json"))
+    assert [one["state"] for one in told["processes"]] == ["running"]
+    result = colony.ctl("--json", "restart", "typo")
+    assert result.returncode == 4
+    error = json.loads(result.stdout or result.stderr)
+    assert error["code"] == 4
+    assert "typo" in error["error"]
+
+
+def test_a_definition_that_would_not_run_is_refused_and_nothing_is_written(colony: Colony) -> None:
+    for words in (
+        ["add", "web", "--uid=minus", "--", "sleep"],
+        ["add", "web", "--extras", '{"restart": {"initail": 1}}', "--", "sleep"],
+        ["add", "web", "--extras", '{"essential": true}', "--", "sleep"],
+        ["add", "a/b", "--", "sleep"],
+        ["add", "web.new", "--", "sleep"],
+        ["add", "web"],
+    ):
+        assert colony.ctl(*words).returncode == 2, words
+    assert list(colony.config.iterdir()) == []
+
+
+def test_arguments_arrive_unchanged(colony: Colony) -> None:
+    words = ["", " ", "--", "-x", "--json", "a=b", "ü", "'\"\\$HOME ${X} $$", "*", "two\nlines"]
+    script = "import sys, time; print(ascii(sys.argv[1:]), flush=True); time.sleep(1000)"
+    colony.done("add", "web", "--", "python3", "-c", script, *words)
+    colony.says(f"[web] {words!a}")
+    colony.done("add", "other", "--cmd=python3", "--arg=-c", f"--arg={script}", *(f"--arg={word}" for word in words))
+    colony.says(f"[other] {words!a}")
+
+
+def test_ctrl_c_on_a_waiting_ctl_is_130(place: Colony) -> None:
+    place.start("-k", "30")
+    place.write("deaf", *DEAF)
+    place.says("[deaf] deaf")
+    command = ["python", "-m", "colony", "ctl", *place.places, "stop", "deaf", "--wait"]
+    waiting = subprocess.Popen(command, env=place.environment, stderr=subprocess.PIPE)
+    with waiting:
+        place.says("stopping deaf")
+        waiting.send_signal(signal.SIGINT)
+        assert waiting.wait(10) == 130
+        assert waiting.stderr is not None
+        assert b"Traceback" not in waiting.stderr.read()
+    for one in place.family("deaf"):
+        os.kill(one.pid, signal.SIGKILL)
+    place.is_gone("deaf")
