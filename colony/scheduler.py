@@ -27,6 +27,7 @@ from colony.core.recurrence import Every
 from colony.runtime.inheritance import prepare
 from colony.runtime.launch import Launcher
 from colony.runtime.logs import relay_for
+from colony.runtime.own_log import OwnLog
 from colony.runtime.spawn import ProcessSpawner, Spawner
 
 # Any is the global reactor, which Twisted types as a module.
@@ -98,7 +99,10 @@ def makeService(options: Options) -> service.Service:
 
     reactor: Any = global_reactor
     reactor.seconds = time.monotonic  # timers that no change of the wall's clock moves
-    relay = relay_for(options.parent, sys.argv[1:])
+    own_log = OwnLog()
+    relay = relay_for(options.parent, sys.argv[1:], own_log.write)
+    reactor.callWhenRunning(own_log.start)
+    reactor.addSystemEventTrigger("during", "shutdown", own_log.finish)
 
     def finish(start: Start) -> Finished:
         # Unchanged, its token too: whoever supervises us must find what we started.

@@ -35,6 +35,7 @@ from colony.runtime.later import Later
 from colony.runtime.launch import Launcher
 from colony.runtime.locks import DirectoryLock, Taken
 from colony.runtime.logs import Relay, relay_for
+from colony.runtime.own_log import OwnLog
 from colony.runtime.rounds import Rounds
 from colony.runtime.spawn import ProcessSpawner
 from colony.runtime.state import StateDirectory
@@ -155,13 +156,14 @@ def makeService(options: Options) -> Service:
             except OSError:
                 pass  # the rounds say so, and wait for it
             break
-    relay = relay_for(options.parent, sys.argv[1:])
+    own_log = OwnLog()
+    relay = relay_for(options.parent, sys.argv[1:], own_log.write)
 
     from twisted.internet import reactor
 
     # Timers that no change of the wall's clock moves; before anything is scheduled.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
-    return ColonyService(reactor, settings, inheritance, locks, relay)
+    return ColonyService(reactor, settings, inheritance, locks, own_log, relay)
 
 
 class ColonyService(Service):
@@ -173,6 +175,7 @@ class ColonyService(Service):
         settings: Settings,
         inheritance: Inheritance,
         locks: tuple[DirectoryLock, DirectoryLock],
+        own_log: OwnLog,
         relay: Relay,
     ) -> None:
         self._reactor = reactor
@@ -182,6 +185,7 @@ class ColonyService(Service):
         self._cleared: Deferred[None] = succeed(None)
         self._reporters: list[Callable[[Report], None]] = []
         self._state = StateDirectory(settings.state, self._later)
+        self._own_log = own_log
         self._relay = relay
         self._inheritance = inheritance
         self._locks = locks
@@ -241,6 +245,7 @@ class ColonyService(Service):
         return closed
 
     def _begin(self) -> None:
+        self._own_log.start()
         self._open_state()
         signal.signal(signal.SIGCHLD, lambda *_: self._reactor.callFromThread(self._spawner.reap_strays))
         found = survivors(self._state.records.read(), self._state.pipes())
@@ -265,6 +270,7 @@ class ColonyService(Service):
         self._state.records.forget_all()
         self._later.finish()
         log.info("every process is gone")
+        self._own_log.finish()
 
     def _take(self, listing: Listing) -> None:
         self._supervisor.take(listing)
@@ -317,7 +323,9 @@ class ColonyService(Service):
                 "inotify": self._rounds.inotify,
                 "pidfd": hasattr(os, "pidfd_open"),
                 "fifo": self._state.available,
+                "subreaper": self._subreaper,
             },
+            "log_dropped": self._own_log.dropped,
         }
 
     # -- signals

@@ -7,17 +7,16 @@ import fcntl
 import json
 import os
 import re
-import sys
 import termios
 import time
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
-from twisted.logger import Logger, formatTime, globalLogPublisher, jsonFileLogObserver, textFileLogObserver
+from twisted.logger import Logger, formatTime, jsonFileLogObserver, textFileLogObserver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -25,7 +24,7 @@ from colony.core.model import timestamp
 
 log = Logger(namespace="colony")
 
-# Any is what Twisted keeps without a type: observers, and the files they write.
+# Any is what usage.Options maps to.
 
 CHUNK = 65_536
 """Bytes read at once; also what a Linux pipe holds by default (pipe(7))."""
@@ -83,31 +82,6 @@ class JsonRelay:
         self._write("".join(f"{start}{json.dumps(line)}}}\n" for line in text.split("\n")).encode())
 
 
-def own_log() -> Callable[[bytes], None]:
-    """
-    A function that writes bytes into the file that Twisted's log goes to, between its lines.
-
-    Twisted has no public way to that file: it is found through the observers that twist and twistd install, and
-    looked up at each write until it is there. Without one (a log that goes to syslog), standard output is it.
-    """
-    found: IO[Any] | None = None
-
-    def write(data: bytes) -> None:
-        nonlocal found
-        if found is None:
-            found = _observed_file(globalLogPublisher)
-        file: Any = sys.__stdout__ if found is None else found
-        if file is None:
-            return
-        # A text file's bytes go beneath it; Twisted flushes after each of its lines, so order is kept.
-        target = getattr(file, "buffer", file)
-        with suppress(OSError, ValueError):  # full, gone or closed: no reason to stop listening to a process
-            target.write(data)
-            target.flush()
-
-    return write
-
-
 def unread(descriptor: int) -> int:
     """How many bytes a pipe holds (FIONREAD)."""
     count = array("i", [0])
@@ -115,20 +89,9 @@ def unread(descriptor: int) -> int:
     return count[0]
 
 
-def _observed_file(observer: Any, depth: int = 0) -> IO[Any] | None:
-    file: IO[Any] | None = getattr(observer, "_outFile", None)
-    if file is not None or depth > 4:
-        return file
-    for inner in (*getattr(observer, "_observers", ()), *filter(None, [getattr(observer, "_observer", None)])):
-        file = _observed_file(inner, depth + 1)
-        if file is not None:
-            return file
-    return None
-
-
-def relay_for(parent: Any, argv: list[str]) -> Relay:
+def relay_for(parent: Any, argv: list[str], write: Callable[[bytes], None]) -> Relay:
     """
-    Where output goes: the log that ``parent`` (twist's or twistd's options) has, in its format.
+    Where output goes, by ``write``: among the log that ``parent`` (twist's or twistd's options) has, in its format.
 
     twist writes JSON by itself where standard output is no terminal; we do only where asked to (--log-format=json), and
     then without the record separator that line-wise readers choke on.
@@ -137,10 +100,10 @@ def relay_for(parent: Any, argv: list[str]) -> Relay:
     if parent is not None and parent.get("logFormat") is not None:
         if asked and parent["logFormat"] == "json":
             parent["fileLogObserverFactory"] = partial(jsonFileLogObserver, recordSeparator="")
-            return JsonRelay(own_log())
+            return JsonRelay(write)
         parent["fileLogObserverFactory"] = textFileLogObserver
         parent["logFormat"] = "text"
-    return TextRelay(own_log())
+    return TextRelay(write)
 
 
 @implementer(IReadDescriptor)

@@ -6,15 +6,14 @@ import io
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.logger import FileLogObserver, Logger, globalLogPublisher, textFileLogObserver
+from twisted.logger import textFileLogObserver
 
-from colony.runtime.logs import CHUNK, MAX_LINE, Channel, JsonRelay, TextRelay, own_log, relay_for
+from colony.runtime.logs import CHUNK, MAX_LINE, Channel, JsonRelay, TextRelay, relay_for
 from tests.runtime.loop import Loop, Recorder, descriptors
 from tests.runtime.machine import Machine
 
@@ -225,59 +224,11 @@ def test_looking_where_nothing_is_does_not_block(pipe: Pipe) -> None:
     pipe.finish()
 
 
-# -- the supervisor's own log ---------------------------------------------------------------------------------
+# -- the format of the supervisor's own log ----------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def no_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody listens but whom a test adds: until logging has begun, Twisted listens itself, for standard error."""
-    monkeypatch.setattr(globalLogPublisher, "_observers", [])
-
-
-@pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
-    """What would be standard output."""
-    file = io.BytesIO()
-    monkeypatch.setattr(sys, "__stdout__", io.TextIOWrapper(file, write_through=True))
-    return file
-
-
-def test_relayed_lines_go_between_the_lines_of_the_log_itself(tmp_path: Path) -> None:
-    with (tmp_path / "log").open("w") as file:
-        observer = textFileLogObserver(file)
-        globalLogPublisher.addObserver(observer)
-        try:
-            write = own_log()
-            Logger(namespace="colony").info("before")
-            write(b"\xff said\n")
-            Logger(namespace="colony").info("after")
-        finally:
-            globalLogPublisher.removeObserver(observer)
-    before, said, after = (tmp_path / "log").read_bytes().splitlines()
-    assert before.endswith(b"before")
-    assert said == b"\xff said"
-    assert after.endswith(b"after")
-
-
-def test_without_a_log_file_standard_output_is_it(own: io.BytesIO) -> None:
-    own_log()(b"said\n")
-    assert own.getvalue() == b"said\n"
-
-
-@pytest.mark.parametrize("broken", ["closed", "full"])
-def test_a_log_that_takes_nothing_stops_nothing(broken: str) -> None:
-    with open("/dev/full" if broken == "full" else os.devnull, "w") as file:
-        observer = FileLogObserver(file, lambda event: None)
-        globalLogPublisher.addObserver(observer)
-        try:
-            if broken == "closed":
-                file.close()
-            own_log()(b"said\n")
-        finally:
-            globalLogPublisher.removeObserver(observer)
-            if broken == "full":
-                with pytest.raises(OSError):
-                    file.close()
+def nowhere(data: bytes) -> None:
+    raise AssertionError("nothing is written")
 
 
 class Parent(dict[str, Any]):
@@ -286,7 +237,7 @@ class Parent(dict[str, Any]):
 
 def test_output_is_text_unless_json_was_asked_for() -> None:
     parent = Parent(logFormat="json")  # what twist takes by itself where standard output is no terminal
-    assert isinstance(relay_for(parent, ["colony", "--config", "c"]), TextRelay)
+    assert isinstance(relay_for(parent, ["colony", "--config", "c"], nowhere), TextRelay)
     assert parent["logFormat"] == "text"
     assert parent["fileLogObserverFactory"] is textFileLogObserver
 
@@ -294,7 +245,7 @@ def test_output_is_text_unless_json_was_asked_for() -> None:
 @pytest.mark.parametrize("argument", ["--log-format=json", "--log-format"])
 def test_json_is_one_object_a_line_twisteds_too(argument: str) -> None:
     parent = Parent(logFormat="json")
-    assert isinstance(relay_for(parent, [argument, "json", "colony"]), JsonRelay)
+    assert isinstance(relay_for(parent, [argument, "json", "colony"], nowhere), JsonRelay)
     file = io.StringIO()
     parent["fileLogObserverFactory"](file)({"log_format": "hello"})
     assert file.getvalue().startswith("{")
@@ -303,4 +254,4 @@ def test_json_is_one_object_a_line_twisteds_too(argument: str) -> None:
 
 @pytest.mark.parametrize("parent", [None, Parent()])
 def test_under_twistd_output_is_text(parent: Parent | None) -> None:
-    assert isinstance(relay_for(parent, ["-n", "colony"]), TextRelay)
+    assert isinstance(relay_for(parent, ["-n", "colony"], nowhere), TextRelay)
