@@ -377,7 +377,9 @@ def test_who_is_not_root_starts_nobody_else_and_never_as_itself_instead(make: Ma
     finally:
         os.seteuid(0)
         os.setegid(0)
-    assert str(raised.value).startswith("user: only root may start as uid 1 gid 1, and the supervisor runs as uid 65534")
+    assert str(raised.value).startswith(
+        "user: only root may start as uid 1 gid 1, and the supervisor runs as uid 65534 gid 65534"
+    )
     assert machine.events == []
 
 
