@@ -98,7 +98,6 @@ def _leaving_nothing(place: Path) -> Iterator[None]:
     enders = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     processes.raise_descriptor_limit()
     processes.become_subreaper()
-    processes.spread_niceness(os.getpid())
     tempfile.tempdir = tempfile.mkdtemp(prefix="colony-benchmark-", dir=place)
     try:
         for signum in enders:

@@ -40,7 +40,7 @@ def raise_descriptor_limit() -> int:
 
 def start(argv: Sequence[str], environment: Mapping[str, str], output: Path) -> int:
     """Start ``argv`` in a session of its own, its output added to the file ``output``. Returns the pid."""
-    pid = os.posix_spawn(
+    return os.posix_spawn(
         argv[0],
         list(argv),
         dict(environment),
@@ -53,24 +53,6 @@ def start(argv: Sequence[str], environment: Mapping[str, str], output: Path) -> 
         setsigmask=[],
         setsigdef=[signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM],
     )
-    spread_niceness(pid)
-    return pid
-
-
-def niceness() -> int:
-    """Ours, which all that we start inherits."""
-    return os.getpriority(os.PRIO_PROCESS, 0)
-
-
-def spread_niceness(pid: int) -> None:
-    """
-    Give the session of ``pid`` our niceness, if we have any.
-
-    Where sessions are scheduling groups (sched(7), autogroup) that of a process says nothing to other sessions.
-    """
-    if niceness():
-        with suppress(OSError):
-            Path(f"/proc/{pid}/autogroup").write_text(str(niceness()))
 
 
 def reap() -> None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import processes
 from benchmarks.scenarios import BUSY, Measure, Samples, Scenario, ratio, summary
 
 Rounds = Mapping[str, Sequence[Samples | str]]
@@ -36,8 +35,7 @@ def machine(place: Path) -> str:
     cores = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
     about = f"{cores} cores ({model}), Linux {platform.release()}, files on {_file_system(place)}"
-    niceness = processes.niceness()
-    return f"{about}, load {load:.1f} at the start" + (f", niceness {niceness} for all" if niceness else "")
+    return f"{about}, load {load:.1f} at the start"
 
 
 def _number(value: float, digits: int) -> str:
