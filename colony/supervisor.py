@@ -40,6 +40,7 @@ from colony.core.lifecycle import (
     Spawn,
     Spawned,
     SpawnFailed,
+    Spawning,
     State,
     Stopping,
     Unit,
@@ -218,7 +219,7 @@ class Supervisor:
             return
         before = self._desired
         self._desired, names = fold(before, listing, self._defaults)
-        if not names and self._desired == before:
+        if self._seen and not names and self._desired == before:
             return
         self._say_what_is_wrong(before, names)
         for name in names:
@@ -231,11 +232,15 @@ class Supervisor:
                 self._drop_if_forgotten(name)
         if not self._seen:
             self._seen = True
-            self._queue.extend(self._ended_unseen)
             self._clock.callLater(CONFIRM, self._look_for_absent)
         good = {name: self._desired.specs[name].source for name in names if name in self._desired.specs}
         self._memory.keep_specs(good)
         self._queue.extend(changes(before, self._desired, sorted(names)))
+        # After that: who ended unseen is started again as the files say now. Whether those without a file are wanted
+        # still is known only when they have been looked for again.
+        absent = [(name, event) for name, event in self._ended_unseen if not self._desired.has(name)]
+        self._queue.extend(ended for ended in self._ended_unseen if ended not in absent)
+        self._ended_unseen = absent
         self._drain()
         self._report_soon()
 
@@ -248,10 +253,14 @@ class Supervisor:
             return
         absent = (self._unchecked | frozenset(self._units)) - self._desired.names()
         self._unchecked = frozenset()
+        remembered = pmap({name: data for name, data in self._desired.remembered.items() if name not in absent})
+        self._desired = attrs.evolve(self._desired, remembered=remembered)
         for name in sorted(absent):
             self._memory.forget(name)
             self._held -= {name}
             self._queue.append((name, Unwanted()))
+        self._queue.extend(self._ended_unseen)
+        self._ended_unseen = []
         self._drain()
 
     def obey(self, message: Message) -> Answer | NotYet:
@@ -290,10 +299,10 @@ class Supervisor:
         done: Deferred[None] = Deferred()
         self._closed.append(done)
         self._closing = True
-        if not self._seen:
-            self._seen = True
-            self._queue.extend(self._ended_unseen)
-        self._queue.extend((name, Closing()) for name, unit in sorted(self._units.items()) if not unit.closing)
+        self._queue.extend(self._ended_unseen)
+        self._ended_unseen = []
+        # Before all that waits: what has not been started yet is not to be started any more.
+        self._queue.extendleft((name, Closing()) for name, unit in sorted(self._units.items()) if not unit.closing)
         self._drain()
         self._settle_close()
         return done
@@ -302,6 +311,10 @@ class Supervisor:
         """Take everything that is being stopped to the last rung of its ladder."""
         self._queue.extend((name, Insisted()) for name in sorted(self._busy))
         self._drain()
+
+    def flush(self) -> None:
+        """Report what has not been reported yet."""
+        self._report_all()
 
     # -- messages
 
@@ -319,6 +332,7 @@ class Supervisor:
                 assert_never(target)
 
     def _restart(self, target: Target, names: tuple[Name, ...]) -> Answer:
+        refused = None
         if isinstance(target, One):
             if refused := self._cannot_run(names[0]):
                 return refused
@@ -326,36 +340,39 @@ class Supervisor:
             names = tuple(name for name in names if not self._is_stopped(name))
         for name in names:
             if refused := self._release(name):
-                return refused
+                break
             self._memory.doom(name)
-        self._queue.extend((name, RestartAsked()) for name in names)
+            self._queue.append((name, RestartAsked()))
         self._drain()
-        return Answer(names)
+        return refused or Answer(names)
 
     def _is_stopped(self, name: Name) -> bool:
         unit = self._units.get(name)
-        return unit is not None and (unit.held or unit.state == Down(ended=unit.generation))
+        return name in self._held or (unit is not None and unit.state == Down(ended=unit.generation))
 
     def _start(self, names: tuple[Name, ...]) -> Answer:
+        refused = None
         if len(names) == 1 and (refused := self._cannot_run(names[0])):
             return refused
         for name in names:
             if refused := self._release(name):
-                return refused
-        self._queue.extend((name, Released()) for name in names)
+                break
+            self._queue.append((name, Released()))
         self._drain()
-        return Answer(names)
+        return refused or Answer(names)
 
     def _stop(self, names: tuple[Name, ...], by: str | None) -> Answer:
+        answer = Answer(names)
         for name in names:
             try:
                 self._memory.hold(name, by)
             except OSError as error:
-                return Answer(names, 1, f"cannot remember that {name} is to stay stopped: {error.strerror}")
+                answer = Answer(names, 1, f"cannot remember that {name} is to stay stopped: {error.strerror}")
+                break
             self._held |= {name}
-        self._queue.extend((name, Held()) for name in names)
+            self._queue.append((name, Held()))
         self._drain()
-        return Answer(names)
+        return answer
 
     def _release(self, name: Name) -> Answer | None:
         if name in self._held:
@@ -413,7 +430,7 @@ class Supervisor:
             return  # it was dropped, so nothing runs
         after, effects = step(before, event, self._clock.seconds())
         self._units = self._units.set(name, after)
-        if after.process is not None or any(isinstance(effect, Spawn) for effect in effects):
+        if after.process is not None or isinstance(after.state, Spawning):
             self._busy.add(name)
         else:
             self._busy.discard(name)

@@ -1,0 +1,1042 @@
+"""The one mutable cell: what is started, stopped, signalled, refused and reported, on a clock that a test moves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from colony.core import lifecycle
+from colony.core.desired import Content, Listing, Readable, Unreadable
+from colony.core.lifecycle import Backoff, Down, Failed, Up
+from colony.core.model import Answer, Defaults, Exit, Name, NotYet, Pid, Report, Survivor
+from colony.core.wire import parse_message, parse_spec
+from colony.supervisor import CONFIRM, REPORT_DELAY, REPORT_RETRY, REPORT_SLICE, SLICE, Supervisor
+from tests.fakes import FakeMemory, FakeProcess, FakeSpawner, Heard, listening
+
+# Any is a JSON value.
+
+DEFAULTS = Defaults(threshold=1, killtime=5, initial=2, limit=16)
+NO_JITTER = {"jitter": 0}
+
+
+class Colony:
+    """A supervisor, and what it is told of and tells."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.spawner = FakeSpawner()
+        self.memory = FakeMemory()
+        self.reports: list[Report] = []
+        self.report_errors: list[Exception] = []
+        self.scans = 0
+        self.sees = True
+        self.files: dict[str, Content] = {}
+        self.begin()
+
+    def begin(self, *survivors: Survivor) -> None:
+        """A new supervisor, which remembers what the one before it did, whose timers are no more."""
+        for call in self.clock.getDelayedCalls():
+            call.cancel()
+        self.supervisor = Supervisor(self.clock, self.spawner, self.memory, "c0", DEFAULTS, self.report, self.scan)
+        self.supervisor.restore(dict(self.memory.specs), frozenset(self.memory.stops), survivors)
+
+    def report(self, report: Report) -> None:
+        if self.report_errors:
+            raise self.report_errors.pop(0)
+        self.reports.append(report)
+
+    def scan(self) -> bool:
+        self.scans += 1
+        if self.sees:
+            self.look_again()
+        return self.sees
+
+    # -- the directory
+
+    def write(self, *names: str, **spec: Any) -> None:
+        """Files that say this, found by one look."""
+        spec = {"args": ["run"], **spec}
+        spec["restart"] = {**NO_JITTER, **spec.get("restart", {})}
+        self.write_bytes(*names, data=json.dumps(spec).encode())
+
+    def write_bytes(self, *names: str, data: bytes) -> None:
+        self.found(**dict.fromkeys(names, Readable(data)))
+
+    def found(self, **changed: Content) -> None:
+        self.files |= changed
+        self.supervisor.take(Listing(changed, ignored=frozenset()))
+
+    def remove(self, *names: str) -> None:
+        for name in names:
+            del self.files[name]
+        self.supervisor.take(Listing(gone=frozenset(names), ignored=frozenset()))
+
+    def look_again(self) -> None:
+        """The first look of a new supervisor."""
+        self.supervisor.take(Listing(dict(self.files), ignored=frozenset()))
+
+    # -- messages
+
+    def ask(self, kind: str, **fields: str) -> Answer | NotYet:
+        return self.supervisor.obey(parse_message(json.dumps({"type": kind, **fields}).encode()))
+
+    # -- what is
+
+    def of(self, name: str) -> FakeProcess:
+        return self.spawner.of(name)
+
+    def running(self) -> list[str]:
+        return [process.start.name for process in self.spawner.running]
+
+    def pids(self) -> list[int]:
+        return [process.pid for process in self.spawner.running]
+
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    def settle(self) -> None:
+        """Let everything be done that needs no time, and a report be made."""
+        for _ in range(50):
+            self.clock.advance(0)
+        self.clock.advance(REPORT_DELAY)
+        for _ in range(50):
+            self.clock.advance(0)
+
+    @property
+    def last(self) -> Report:
+        return self.reports[-1]
+
+
+@pytest.fixture
+def colony() -> Colony:
+    return Colony()
+
+
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    with listening() as found:
+        yield found
+
+
+def fired(done: Deferred[None]) -> bool:
+    return done.called
+
+
+# -- files --------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_a_process(colony: Colony) -> None:
+    colony.write("web")
+
+    [process] = colony.spawner.running
+    assert process.start.name == "web"
+    assert process.start.spec.args == ("run",)
+    assert process.start.source == colony.memory.specs[Name("web")]
+
+
+def test_every_start_has_a_token_of_its_own(colony: Colony) -> None:
+    colony.write("web", "echo")
+    colony.of("web").exits()
+    colony.wait(2)
+
+    tokens = [process.start.token for process in colony.spawner.started]
+    assert len(set(tokens)) == 3
+    assert all(len(token) == 3 + 16 and token.startswith("c0.") for token in tokens)
+
+
+def test_the_same_bytes_and_an_equal_value_restart_nothing(colony: Colony) -> None:
+    colony.write_bytes("web", data=b'{"args": ["run"]}')
+
+    colony.write_bytes("web", data=b'{"args": ["run"]}')
+    colony.write_bytes("web", data=b' {"args":["run"]} ')
+
+    assert colony.pids() == [100]
+    assert colony.of("web").signals == []
+
+
+def test_a_changed_file_restarts_its_process_and_no_other(colony: Colony) -> None:
+    colony.write("web", "echo")
+    colony.write("web", args=["run", "2"])
+    assert colony.of("web").signals == ["TERM", "CONT"]
+
+    colony.of("web").exits(None, "TERM")
+
+    assert colony.of("web").start.spec.args == ("run", "2")
+    assert colony.of("echo").signals == []
+
+
+def test_a_broken_edit_leaves_the_running_process_alone(colony: Colony) -> None:
+    colony.write("web")
+
+    colony.write_bytes("web", data=b"{")
+    colony.found(web=Unreadable("cannot be read: Input/output error"))
+
+    assert colony.pids() == [100]
+    assert colony.of("web").signals == []
+
+
+def test_a_missing_file_stops_nothing_until_it_is_gone(colony: Colony) -> None:
+    colony.write("web")
+    colony.supervisor.take(Listing(missing=frozenset({"web"})))
+    assert colony.of("web").signals == []
+
+    colony.remove("web")
+
+    assert colony.of("web").signals == ["TERM", "CONT"]
+
+
+def test_a_removed_process_is_not_started_again(colony: Colony) -> None:
+    colony.write("web")
+    colony.remove("web")
+
+    colony.of("web").exits(None, "TERM")
+    colony.wait(100)
+
+    assert colony.running() == []
+    assert colony.spawner.attempts == ["web"]
+    assert "web" not in colony.last.units
+    assert colony.memory.specs == {}
+
+
+def test_a_process_added_again_while_it_stops_runs_once_the_old_one_is_gone(colony: Colony) -> None:
+    colony.write("web")
+    colony.remove("web")
+    colony.write("web", args=["run", "2"])
+    assert colony.pids() == [100]
+
+    colony.of("web").exits(None, "TERM")
+
+    assert colony.of("web").start.spec.args == ("run", "2")
+    colony.settle()
+    assert isinstance(colony.last.units[Name("web")].state, Up)
+
+
+def test_a_bad_file_in_the_place_of_one_that_was_removed_runs_nothing(colony: Colony) -> None:
+    colony.write("web")
+    colony.remove("web")
+    colony.write_bytes("web", data=b"{")
+
+    colony.of("web").exits(None, "TERM")
+    colony.settle()
+
+    assert colony.running() == []
+    assert colony.last.units[Name("web")].state == Down()
+
+
+def test_what_does_not_end_is_killed_after_the_killtime(colony: Colony) -> None:
+    colony.write("web")
+    colony.remove("web")
+
+    colony.wait(4.9)
+    assert colony.of("web").signals == ["TERM", "CONT"]
+    colony.wait(0.1)
+
+    assert colony.of("web").signals == ["TERM", "CONT", "KILL"]
+
+
+# -- deaths ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_that_lived_is_started_again_at_once(colony: Colony) -> None:
+    colony.write("web")
+    colony.wait(1)
+
+    colony.of("web").exits(1)
+
+    assert colony.pids() == [101]
+
+
+def test_a_flapping_process_waits_longer_each_time_and_the_others_never_notice(colony: Colony) -> None:
+    colony.write("web", "echo")
+    for delay in (2, 4, 8, 16, 16):
+        colony.of("web").exits(1)
+        colony.wait(delay - 0.01)
+        assert colony.running() == ["echo"]
+        colony.wait(0.02)
+        assert sorted(colony.running()) == ["echo", "web"]
+
+    assert colony.of("echo").pid in (100, 101)
+    assert colony.of("echo").signals == []
+
+
+def test_what_cannot_start_is_tried_again_with_backoff(colony: Colony, heard: Heard) -> None:
+    colony.spawner.refusals["web"] = OSError(2, "exec: /opt/web/run: No such file or directory (ENOENT)")
+    colony.write("web")
+    colony.wait(1.9)
+    assert colony.spawner.attempts == ["web"]
+    colony.wait(0.1)
+    assert colony.spawner.attempts == ["web", "web"]
+
+    del colony.spawner.refusals["web"]
+    colony.wait(4)
+
+    assert colony.running() == ["web"]
+    assert len(heard.lines("cannot start web", "No such file or directory")) == 2
+    assert heard.failures() == []
+
+
+def test_a_spawner_that_breaks_for_one_name_hurts_no_other(colony: Colony, heard: Heard) -> None:
+    colony.spawner.refusals["bad"] = ZeroDivisionError("ours")
+    colony.write("bad", "web")
+
+    assert colony.running() == ["web"]
+    [failure] = heard.failures()
+    assert isinstance(failure, ZeroDivisionError)
+    del colony.spawner.refusals["bad"]
+    colony.wait(2)
+    assert colony.running() == ["web", "bad"]
+
+
+def test_a_signal_that_breaks_hurts_no_other_and_the_end_still_comes(colony: Colony, heard: Heard) -> None:
+    colony.write("bad", "web")
+    colony.spawner.failing_kills["bad"] = ZeroDivisionError("ours")
+
+    done = colony.supervisor.close()
+
+    assert colony.of("web").signals == ["TERM", "CONT"]
+    assert len(heard.failures()) == 1
+    colony.of("web").exits()
+    colony.of("bad").exits()
+    assert fired(done)
+
+
+def test_after_its_attempts_a_process_is_given_up_until_somebody_asks(colony: Colony, heard: Heard) -> None:
+    colony.write("web", restart={"attempts": 2})
+    colony.of("web").exits(1)
+    colony.wait(2)
+    colony.of("web").exits(1)
+    colony.wait(10_000)
+    assert colony.running() == []
+    assert heard.lines("web is given up after 2 early deaths")
+    assert isinstance(colony.last.units[Name("web")].state, Failed)
+
+    assert colony.ask("START", name="web") == Answer(("web",))
+
+    assert colony.running() == ["web"]
+
+
+def test_those_left_behind_by_a_crash_are_stopped_before_the_next_start(colony: Colony, heard: Heard) -> None:
+    colony.write("web")
+    colony.wait(10)
+    colony.of("web").exits(1, leaving=True)
+    assert colony.of("web").signals == ["TERM", "CONT"]
+    colony.wait(5)
+    assert colony.of("web").signals == ["TERM", "CONT", "KILL"]
+    assert colony.pids() == [100]
+
+    colony.of("web").empties()
+
+    assert colony.pids() == [101]
+    assert heard.lines("web (100) exited with code 1, leaving others")
+
+
+# -- messages -------------------------------------------------------------------------------------------------------
+
+
+def test_restart_starts_a_new_one_after_the_old_one_is_gone(colony: Colony) -> None:
+    colony.write("web", "echo")
+
+    assert colony.ask("RESTART", name="web") == Answer(("web",))
+
+    assert colony.of("web").signals == ["TERM", "CONT"]
+    assert colony.of("echo").signals == []
+    colony.of("web").exits(None, "TERM")
+    assert sorted(colony.pids()) == [100, 102]
+
+
+@pytest.mark.parametrize("kind", ["RESTART", "START"])
+def test_a_message_ends_a_backoff_at_once(colony: Colony, kind: str) -> None:
+    colony.write("web")
+    colony.of("web").exits(1)
+    assert colony.running() == []
+
+    colony.ask(kind, name="web")
+
+    assert colony.running() == ["web"]
+
+
+def test_a_changed_file_ends_a_backoff_at_once(colony: Colony) -> None:
+    colony.write("web")
+    colony.of("web").exits(1)
+
+    colony.write("web", args=["run", "2"])
+
+    assert colony.running() == ["web"]
+    colony.wait(100)
+    assert colony.pids() == [101]
+
+
+def test_restart_all_takes_everyone_but_the_stopped(colony: Colony) -> None:
+    colony.write("web", "echo", "cron")
+    colony.write("once", restart={"when": "never"})
+    colony.of("once").exits(0)
+    colony.ask("STOP", name="cron")
+    colony.of("cron").exits()
+
+    assert colony.ask("RESTART-ALL") == Answer(("echo", "web"))
+
+    assert colony.of("web").signals == colony.of("echo").signals == ["TERM", "CONT"]
+    assert sorted(colony.running()) == ["echo", "web"]
+
+
+def test_restart_group_takes_the_group(colony: Colony) -> None:
+    colony.write("web", "poll", group=["diary"])
+    colony.write("echo")
+    colony.ask("STOP", name="poll")
+
+    assert colony.ask("RESTART-GROUP", group="diary") == Answer(("web",))
+
+    assert colony.of("web").signals == ["TERM", "CONT"]
+    assert colony.of("echo").signals == []
+
+
+def test_stop_and_start_take_a_group(colony: Colony) -> None:
+    colony.write("web", "poll", group=["diary"])
+    colony.write("echo")
+
+    assert colony.ask("STOP", group="diary", by="anna") == Answer(("poll", "web"))
+
+    colony.of("web").exits()
+    colony.of("poll").exits()
+    assert colony.running() == ["echo"]
+    assert colony.memory.stops == {"web": "anna", "poll": "anna"}
+    assert colony.ask("START", group="diary") == Answer(("poll", "web"))
+    assert sorted(colony.running()) == ["echo", "poll", "web"]
+    assert colony.memory.stops == {}
+
+
+def test_a_stop_outlasts_edits_and_supervisors(colony: Colony) -> None:
+    colony.write("web")
+    colony.ask("STOP", name="web")
+    colony.of("web").exits()
+    colony.write("web", args=["run", "2"])
+    colony.wait(100)
+    assert colony.running() == []
+
+    colony.begin()
+    colony.look_again()
+    colony.write("web", args=["run", "3"])
+    colony.wait(100)
+
+    assert colony.running() == []
+    colony.ask("START", name="web")
+    assert colony.of("web").start.spec.args == ("run", "3")
+
+
+def test_restart_of_that_very_name_ends_a_stop(colony: Colony) -> None:
+    colony.write("web")
+    colony.ask("STOP", name="web")
+    colony.of("web").exits()
+
+    colony.ask("RESTART", name="web")
+
+    assert colony.running() == ["web"]
+    assert colony.memory.stops == {}
+
+
+def test_removal_ends_a_stop(colony: Colony) -> None:
+    colony.write("web")
+    colony.ask("STOP", name="web")
+    colony.remove("web")
+    colony.of("web").exits()
+
+    colony.write("web")
+
+    assert colony.running() == ["web"]
+    assert colony.memory.stops == {}
+
+
+def test_a_stop_of_what_was_removed_while_nobody_looked_is_over(colony: Colony) -> None:
+    colony.write("web", "echo")
+    colony.ask("STOP", name="web")
+    colony.of("web").exits()
+    colony.of("echo").exits()
+    del colony.files["web"]
+
+    colony.begin()
+    colony.look_again()
+    assert colony.memory.stops == {"web": None}, "one look may have missed it"
+    colony.wait(CONFIRM)
+    assert colony.memory.stops == {}
+    assert list(colony.memory.specs) == ["echo"]
+    colony.write_bytes("web", data=b"{")
+    assert "web" not in colony.running(), "it was removed, so there is no last good spec"
+    colony.write("web")
+
+    assert sorted(colony.running()) == ["echo", "web"]
+
+
+def test_what_one_look_missed_is_only_being_replaced(colony: Colony) -> None:
+    colony.write("web")
+    colony.ask("STOP", name="web")
+    colony.of("web").exits()
+
+    colony.begin()
+    colony.supervisor.take(Listing({"echo": Readable(b'{"args": ["run"]}')}, ignored=frozenset()))
+    colony.wait(CONFIRM)
+
+    assert colony.memory.stops == {"web": None}
+    assert colony.running() == ["echo"]
+
+
+def test_while_nothing_is_seen_nothing_is_known_to_be_removed(colony: Colony) -> None:
+    colony.write("web")
+    colony.ask("STOP", name="web")
+    colony.of("web").exits()
+    del colony.files["web"]
+    colony.begin()
+    colony.look_again()
+
+    colony.sees = False
+    colony.wait(CONFIRM)
+    colony.wait(CONFIRM)
+    assert colony.memory.stops == {"web": None}
+    colony.sees = True
+    colony.wait(CONFIRM)
+
+    assert colony.memory.stops == {}
+
+
+def test_the_last_good_spec_outlasts_a_supervisor(colony: Colony) -> None:
+    colony.write("web", args=["run", "2"])
+    colony.write_bytes("web", data=b"{")
+    colony.of("web").exits()
+
+    colony.begin()
+    colony.look_again()
+
+    assert colony.of("web").start.spec.args == ("run", "2")
+
+
+def test_a_stop_that_cannot_be_remembered_is_refused(colony: Colony) -> None:
+    colony.write("web")
+    colony.memory.broken.add("web")
+
+    answer = colony.ask("STOP", name="web")
+
+    assert answer == Answer(("web",), 1, "cannot remember that web is to stay stopped: No space left on device")
+    assert colony.of("web").signals == []
+
+
+def test_of_a_group_those_are_stopped_whose_stop_is_remembered(colony: Colony) -> None:
+    colony.write("a", "b", "c", group=["diary"])
+    colony.memory.broken.add("b")
+
+    answer = colony.ask("STOP", group="diary")
+
+    assert isinstance(answer, Answer)
+    assert answer.code == 1
+    assert {name for name in "abc" if colony.of(name).signals} == set(colony.memory.stops)
+
+
+@pytest.mark.parametrize(("kind", "fields"), [("START", {"name": "web"}), ("RESTART", {"name": "web"})])
+def test_a_stop_that_cannot_be_forgotten_stays_in_force(colony: Colony, kind: str, fields: dict[str, str]) -> None:
+    colony.write("web")
+    colony.ask("STOP", name="web")
+    colony.of("web").exits()
+    colony.memory.broken.add("web")
+
+    answer = colony.ask(kind, **fields)
+
+    assert answer == Answer(("web",), 1, "cannot forget that web was stopped: No space left on device")
+    assert colony.running() == []
+
+
+def test_of_a_group_those_are_started_whose_stop_is_forgotten(colony: Colony) -> None:
+    colony.write("a", "b", "c", group=["diary"])
+    colony.ask("STOP", group="diary")
+    for name in "abc":
+        colony.of(name).exits()
+    colony.memory.broken.add("b")
+
+    answer = colony.ask("START", group="diary")
+
+    assert isinstance(answer, Answer)
+    assert answer.code == 1
+    assert set(colony.running()) == set("abc") - set(colony.memory.stops)
+
+
+def test_a_stop_right_before_a_restart_of_all_holds_however_much_there_is_to_do(colony: Colony) -> None:
+    colony.write(*(f"p{number:03}" for number in range(3 * SLICE)))
+    colony.ask("STOP", name="p000")
+
+    answer = colony.ask("RESTART-ALL")
+
+    assert isinstance(answer, Answer)
+    assert "p000" not in answer.names
+    assert colony.memory.stops == {"p000": None}
+
+
+def test_a_signal_goes_to_the_process(colony: Colony) -> None:
+    colony.write("web")
+
+    assert colony.ask("SIGNAL", name="web", signal="SIGHUP") == Answer(("web",))
+
+    assert colony.of("web").signals == ["HUP"]
+
+
+def test_a_signal_for_what_does_not_run_is_refused(colony: Colony) -> None:
+    colony.write("web")
+    colony.of("web").exits(1)
+
+    assert colony.ask("SIGNAL", name="web", signal="HUP") == Answer(("web",), 1, "web is not running")
+
+
+def test_scan_looks_now(colony: Colony) -> None:
+    colony.files["web"] = Readable(b'{"args": ["run"]}')
+
+    assert colony.ask("SCAN") == Answer()
+
+    assert colony.running() == ["web"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"), [("RESTART", {}), ("STOP", {}), ("START", {}), ("SIGNAL", {"signal": "HUP"})]
+)
+def test_an_unknown_name_may_yet_come(colony: Colony, kind: str, fields: dict[str, str]) -> None:
+    assert colony.ask(kind, name="typo", **fields) == NotYet(Answer(code=4, error="no such process: typo"))
+
+    colony.write("typo")
+    colony.settle()
+    assert colony.ask(kind, name="typo", **fields) == Answer(("typo",))
+
+
+@pytest.mark.parametrize("kind", ["RESTART-GROUP", "STOP", "START"])
+def test_an_unknown_group_may_yet_come(colony: Colony, kind: str) -> None:
+    assert colony.ask(kind, group="typo") == NotYet(Answer(code=4, error="no process is in group typo"))
+
+
+@pytest.mark.parametrize("kind", ["RESTART", "START"])
+def test_what_never_was_good_cannot_run(colony: Colony, kind: str) -> None:
+    colony.write_bytes("web", data=b"[]")
+
+    answer = colony.ask(kind, name="web")
+
+    assert answer == Answer(("web",), 1, "web cannot run: must be an object, not a list")
+
+
+def test_what_never_was_good_can_be_stopped_for_when_it_is(colony: Colony) -> None:
+    colony.write_bytes("web", data=b"[]")
+    assert colony.ask("STOP", name="web") == Answer(("web",))
+
+    colony.write("web")
+
+    assert colony.running() == []
+
+
+def test_a_supervisor_that_ends_refuses(colony: Colony) -> None:
+    colony.write("web")
+    _ = colony.supervisor.close()
+
+    assert colony.ask("RESTART", name="web") == Answer(code=1, error="the supervisor is ending")
+
+
+# -- what a supervisor before it had started -------------------------------------------------------------------------
+
+
+RUN = b'{"args": ["run"]}'
+
+
+def survivor(*, alive: bool = True, stale: bool = False, done: bool = False, source: bytes = RUN) -> Survivor:
+    digest = parse_spec(source, DEFAULTS).digest
+    return Survivor(Name("web"), "c0.5", digest, 3, Pid(7), -1000.0, alive, stale, done)
+
+
+def adopting(colony: Colony, found: Survivor, file: bytes | None = RUN) -> None:
+    """A supervisor finds this process, and that file; the one before it remembered the good one."""
+    colony.memory.specs[Name("web")] = RUN
+    colony.begin(found)
+    colony.files = {} if file is None else {"web": Readable(file)}
+    colony.look_again()
+    colony.wait(CONFIRM)
+
+
+def test_what_runs_goes_on(colony: Colony) -> None:
+    adopting(colony, survivor())
+
+    assert colony.pids() == [7]
+    assert colony.of("web").signals == []
+    assert colony.spawner.attempts == []
+    colony.settle()
+    assert colony.last.units[Name("web")].starts == 3
+
+
+def test_what_was_adopted_is_started_again_when_it_ends(colony: Colony) -> None:
+    adopting(colony, survivor())
+
+    colony.of("web").exits(None)
+    colony.of("web")
+
+    assert colony.spawner.attempts == ["web"]
+
+
+def test_how_an_adopted_process_ended_may_be_learned_later(colony: Colony) -> None:
+    adopting(colony, survivor())
+    process = colony.of("web")
+    process.exits(None)
+
+    process.learns(3)
+    colony.settle()
+
+    assert colony.last.units[Name("web")].last_exit == Exit(3)
+
+
+@pytest.mark.parametrize("file", [None, b'{"args": ["run", "2"]}'])
+def test_what_was_removed_or_changed_meanwhile_is_stopped(colony: Colony, file: bytes | None) -> None:
+    adopting(colony, survivor(), file)
+    assert colony.of("web").signals == ["TERM", "CONT"]
+
+    colony.of("web").exits(None, "TERM")
+
+    assert colony.spawner.attempts == ([] if file is None else ["web"])
+
+
+def test_a_bad_file_leaves_what_was_adopted_alone(colony: Colony) -> None:
+    adopting(colony, survivor(), b"{")
+
+    assert colony.of("web").signals == []
+
+
+def test_a_restart_that_was_asked_for_before_is_done(colony: Colony) -> None:
+    adopting(colony, survivor(stale=True))
+
+    assert colony.of("web").signals == ["TERM", "CONT"]
+
+
+def test_a_stop_is_in_force_for_what_was_adopted(colony: Colony) -> None:
+    colony.memory.stops[Name("web")] = None
+
+    adopting(colony, survivor())
+
+    assert colony.of("web").signals == ["TERM", "CONT"]
+
+
+def test_what_ended_while_nobody_looked_is_started_again(colony: Colony) -> None:
+    adopting(colony, survivor(alive=False))
+
+    assert colony.spawner.attempts == ["web"]
+
+
+def test_what_ended_while_nobody_looked_and_was_removed_is_not(colony: Colony) -> None:
+    adopting(colony, survivor(alive=False), None)
+    colony.wait(100)
+
+    assert colony.spawner.attempts == []
+    assert "web" not in colony.last.units
+
+
+def test_what_was_done_before_stays_done(colony: Colony) -> None:
+    adopting(colony, survivor(alive=False, done=True))
+    colony.wait(100)
+
+    assert colony.spawner.attempts == []
+
+
+def test_what_cannot_be_adopted_is_started_again(colony: Colony, heard: Heard) -> None:
+    colony.spawner.refusals["web"] = OSError(3, "No such process")
+    colony.memory.specs[Name("web")] = RUN
+    colony.begin(survivor())
+    del colony.spawner.refusals["web"]
+
+    colony.supervisor.take(Listing({"web": Readable(RUN)}, ignored=frozenset()))
+
+    assert colony.spawner.attempts == ["web"]
+    assert heard.lines("cannot adopt web (7)")
+
+
+def test_what_was_started_from_nobody_knows_what_is_replaced(colony: Colony) -> None:
+    adopting(colony, survivor(source=b'{"args": ["something else"]}'))
+
+    assert colony.of("web").signals == ["TERM", "CONT"]
+    colony.of("web").exits(None, "TERM")
+    assert colony.of("web").start.spec.args == ("run",)
+
+
+def test_whoever_ends_before_the_first_look_stops_what_was_adopted(colony: Colony) -> None:
+    colony.memory.specs[Name("web")] = RUN
+    colony.begin(survivor())
+
+    done = colony.supervisor.close()
+    assert colony.of("web").signals == ["TERM", "CONT"]
+    colony.of("web").exits(None, "TERM")
+
+    assert fired(done)
+
+
+def test_whoever_ends_before_the_first_look_does_not_wait_for_the_dead(colony: Colony) -> None:
+    colony.memory.specs[Name("web")] = RUN
+    colony.begin(survivor(alive=False))
+
+    assert fired(colony.supervisor.close())
+
+
+def test_whoever_ends_right_after_the_first_look_does_not_wait_for_the_dead(colony: Colony) -> None:
+    colony.memory.specs[Name("web")] = RUN
+    colony.begin(survivor(alive=False))
+    colony.look_again()
+
+    assert fired(colony.supervisor.close())
+
+
+def test_what_is_asked_of_a_process_is_remembered_for_the_next_supervisor(colony: Colony) -> None:
+    colony.write("web")
+    colony.write("once", restart={"when": "never"})
+
+    colony.ask("RESTART", name="web")
+    colony.of("once").exits(0)
+
+    assert colony.memory.doomed == ["web"]
+    assert colony.memory.finished == ["once"]
+
+
+# -- the end --------------------------------------------------------------------------------------------------------
+
+
+def test_with_nothing_running_the_end_comes_at_once(colony: Colony) -> None:
+    assert fired(colony.supervisor.close())
+
+
+def test_the_end_comes_when_every_family_is_gone(colony: Colony) -> None:
+    colony.write("web", "echo")
+    done = colony.supervisor.close()
+    assert colony.of("web").signals == colony.of("echo").signals == ["TERM", "CONT"]
+
+    colony.of("web").exits(leaving=True)
+    colony.of("echo").exits()
+    assert not fired(done)
+    assert colony.of("web").signals == ["TERM", "CONT"] * 2, "who has left the group is found, and asked, only now"
+    colony.wait(5)
+    assert colony.of("web").signals[-1] == "KILL"
+    colony.of("web").empties()
+
+    assert fired(done)
+    assert colony.running() == []
+
+
+def test_asked_to_end_twice_it_ends_once(colony: Colony) -> None:
+    colony.write("web")
+    first, second = colony.supervisor.close(), colony.supervisor.close()
+    assert colony.of("web").signals == ["TERM", "CONT"]
+    assert not fired(first)
+    assert not fired(second)
+
+    colony.of("web").exits()
+
+    assert fired(first)
+    assert fired(second)
+    assert fired(colony.supervisor.close())
+
+
+def test_while_it_ends_nothing_is_started(colony: Colony) -> None:
+    colony.write("web", "flap")
+    colony.of("flap").exits(1)
+    done = colony.supervisor.close()
+
+    colony.write("late")
+    colony.wait(100)
+    colony.of("web").exits()
+
+    assert fired(done)
+    assert sorted(colony.spawner.attempts) == ["flap", "web"]
+
+
+def test_what_was_about_to_start_is_not_started_when_it_ends(colony: Colony) -> None:
+    colony.write(*(f"p{number:03}" for number in range(3 * SLICE)))
+    started = len(colony.spawner.attempts)
+    assert started < 3 * SLICE
+
+    done = colony.supervisor.close()
+    colony.settle()
+
+    assert len(colony.spawner.attempts) == started
+    for process in colony.spawner.running:
+        process.exits()
+    colony.settle()
+    assert fired(done)
+
+
+def test_insisting_kills_whatever_is_being_stopped(colony: Colony) -> None:
+    colony.write("web", "echo")
+    _ = colony.supervisor.close()
+
+    colony.supervisor.insist()
+
+    assert colony.of("web").signals == colony.of("echo").signals == ["TERM", "CONT", "KILL"]
+
+
+def test_insisting_kills_in_the_middle_of_a_start_too(colony: Colony) -> None:
+    colony.write(*(f"p{number:03}" for number in range(3 * SLICE)))
+    colony.ask("RESTART-ALL")
+
+    _ = colony.supervisor.close()
+    colony.supervisor.insist()
+    colony.settle()
+
+    assert colony.spawner.running
+    assert all("KILL" in process.signals for process in colony.spawner.running)
+
+
+def test_the_last_report_tells_of_the_end(colony: Colony) -> None:
+    colony.write("web")
+    _ = colony.supervisor.close()
+    colony.of("web").exits()
+
+    assert colony.last.units[Name("web")].state == Down()
+    told = len(colony.reports)
+    colony.wait(10)
+    assert len(colony.reports) == told
+
+
+# -- much at once ---------------------------------------------------------------------------------------------------
+
+
+def test_much_to_do_is_done_in_slices(colony: Colony) -> None:
+    colony.write(*(f"p{number:03}" for number in range(200)))
+    assert len(colony.spawner.attempts) <= SLICE
+
+    seen: list[int] = []
+    colony.clock.callLater(0, lambda: seen.append(len(colony.spawner.attempts)))
+    colony.settle()
+
+    assert seen[0] <= 2 * SLICE, "others had their turn after one more slice"
+
+    assert len(colony.running()) == 200
+
+
+def test_reports_are_bounded_and_tell_of_everything(colony: Colony) -> None:
+    colony.write(*(f"p{number:03}" for number in range(200)))
+    colony.settle()
+
+    assert max(len(report.moved) for report in colony.reports) <= REPORT_SLICE
+    assert frozenset().union(*(report.moved for report in colony.reports)) == {f"p{n:03}" for n in range(200)}
+    assert all(isinstance(unit.state, Up) for unit in colony.last.units.values())
+
+
+def test_a_report_tells_of_what_moved_since_the_one_before(colony: Colony) -> None:
+    colony.write("web", "echo")
+    colony.settle()
+    assert colony.last.moved == {"web", "echo"}
+
+    colony.of("web").exits(1)
+    colony.settle()
+
+    assert colony.last.moved == {"web"}
+    assert isinstance(colony.last.units[Name("web")].state, Backoff)
+    seen = len(colony.reports)
+    colony.wait(1)
+    assert len(colony.reports) == seen, "nothing moved"
+
+
+def test_a_report_that_cannot_be_made_is_made_again(colony: Colony, heard: Heard) -> None:
+    colony.report_errors = [OSError(28, "No space left on device")] * 2
+    colony.write("web")
+    colony.settle()
+    colony.wait(REPORT_RETRY)
+    assert colony.reports == []
+
+    colony.wait(REPORT_RETRY)
+
+    assert colony.last.moved == {"web"}
+    assert len(heard.lines("cannot tell in files what is going on", "No space left")) == 1
+
+
+def test_a_report_that_cannot_be_made_keeps_no_end_from_coming(colony: Colony) -> None:
+    colony.write("web")
+    done = colony.supervisor.close()
+    colony.report_errors = [OSError(28, "No space left on device")] * 9
+
+    colony.of("web").exits()
+
+    assert fired(done)
+    colony.wait(10)
+    assert len(colony.report_errors) == 8, "after the end nothing is tried again"
+
+
+def test_a_reporter_that_breaks_hurts_nobody(colony: Colony, heard: Heard) -> None:
+    colony.report_errors = [ZeroDivisionError("ours")]
+    colony.write("web")
+    colony.settle()
+    assert [type(failure) for failure in heard.failures()] == [ZeroDivisionError]
+
+    colony.write("echo")
+    colony.settle()
+
+    assert colony.last.moved == {"echo"}
+    assert sorted(colony.running()) == ["echo", "web"]
+
+
+def test_a_mistake_of_ours_in_one_unit_hurts_no_other(
+    colony: Colony, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(unit: Any, event: Any, now: float) -> Any:
+        if unit.name == "bad":
+            raise ZeroDivisionError("ours")
+        return lifecycle.step(unit, event, now)
+
+    monkeypatch.setattr("colony.supervisor.step", step)
+    colony.write("bad", "web")
+
+    assert colony.running() == ["web"]
+    assert [type(failure) for failure in heard.failures()] == [ZeroDivisionError]
+
+
+# -- what is said ---------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_file_is_said_once_a_content(colony: Colony, heard: Heard) -> None:
+    colony.write_bytes("web", data=b"{")
+    colony.write_bytes("web", data=b"{")
+    colony.supervisor.take(Listing(missing=frozenset({"web"})))
+    colony.write_bytes("web", data=b"{")
+    assert len(heard.lines("bad file for web", "not JSON")) == 1
+
+    colony.write_bytes("web", data=b"[]")
+
+    assert len(heard.lines("bad file for web")) == 2
+
+
+def test_a_bad_file_says_what_stays_in_force(colony: Colony, heard: Heard) -> None:
+    colony.write("web")
+    colony.write_bytes("web", data=b'{"args": [], "cwd": 3}')
+
+    [line] = heard.lines("bad file for web")
+    assert line.endswith(
+        "args: must have at least one entry, the executable; cwd: must be a string, not a number;"
+        " the last good one stays in force"
+    )
+
+
+def test_a_file_whose_name_is_no_name_is_said_once(colony: Colony, heard: Heard) -> None:
+    for _ in range(3):
+        colony.supervisor.take(Listing({"a b": Readable(b"{}")}))
+
+    assert len(heard.lines("bad file a b", "is no name")) == 1
+
+
+def test_an_unknown_key_is_noted_once(colony: Colony, heard: Heard) -> None:
+    colony.write("web", env_inherits=["A"])
+    colony.write("web", env_inherits=["A"])
+
+    assert heard.lines("in the file of web") == [
+        "in the file of web: unknown key 'env_inherits'; did you mean 'env_inherit'?"
+    ]
+
+
+def test_a_start_an_end_and_a_backoff_are_said(colony: Colony, heard: Heard) -> None:
+    colony.write("web")
+    colony.of("web").exits(3)
+    colony.wait(2)
+    colony.remove("web")
+
+    assert heard.lines("web") == [
+        "started web as 100",
+        "web (100) exited with code 3",
+        "web is started again in 2.0 s, after 1 early deaths in a row",
+        "started web as 101",
+        "stopping web (101)",
+    ]
