@@ -113,6 +113,9 @@ def lives(pid: int) -> bool:
 
 
 def end(pid: int) -> None:
-    """KILL that very process, if it is there."""
+    """KILL that very process, if it is there, and those whom it leads."""
     with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
