@@ -730,6 +730,28 @@ def test_what_ended_while_nobody_looked_and_was_removed_is_not(colony: Colony) -
     assert "web" not in colony.last.units
 
 
+def test_what_ended_while_nobody_looked_is_started_as_its_file_says_now(colony: Colony) -> None:
+    adopting(colony, survivor(alive=False), b'{"args": ["run", "2"]}')
+
+    assert colony.spawner.attempts == ["web"]
+    assert colony.of("web").start.spec.args == ("run", "2")
+
+
+def test_what_was_started_from_nobody_knows_what_is_not_started_again_without_a_good_file(colony: Colony) -> None:
+    source = b'{"args": ["something else"]}'
+    colony.begin(survivor(source=source))
+    colony.found(web=Readable(b"{"))
+    colony.wait(CONFIRM)
+    assert colony.of("web").signals == []
+    colony.of("web").exits(None)
+    colony.wait(100)
+    assert colony.spawner.attempts == []
+
+    colony.found(web=Readable(source))
+
+    assert colony.spawner.attempts == ["web"]
+
+
 def test_what_was_done_before_stays_done(colony: Colony) -> None:
     adopting(colony, survivor(alive=False, done=True))
     colony.wait(100)

@@ -250,6 +250,11 @@ class Unit:
         return self.spec is not None and not self.held and not self.closing
 
     @property
+    def startable(self) -> bool:
+        """Is it to run, and known how?  What was adopted may run though nobody knows any more from what (no args)."""
+        return self.wanted and self.spec is not None and self.spec.args != ()
+
+    @property
     def forgotten(self) -> bool:
         """Is there neither a file nor anything left of it?"""
         return self.spec is None and isinstance(self.state, Down | Backoff | Failed)
@@ -399,13 +404,13 @@ def settle(unit: Unit, now: float) -> tuple[Unit, tuple[Effect, ...]]:
     """Move from what is towards what is wanted, as far as can be done at once."""
     match unit.state:
         case Down(ended):
-            return _spawn(unit) if unit.wanted and ended != unit.generation else (unit, ())
+            return _spawn(unit) if unit.startable and ended != unit.generation else (unit, ())
         case Backoff(until, generation):
-            if not unit.wanted:
+            if not unit.startable:
                 return attrs.evolve(unit, state=Down()), ()
             return _spawn(unit) if generation != unit.generation or now >= until else (unit, ())
         case Failed(generation):
-            if not unit.wanted:
+            if not unit.startable:
                 return attrs.evolve(unit, state=Down()), ()
             return _spawn(unit) if generation != unit.generation else (unit, ())
         case Spawning():

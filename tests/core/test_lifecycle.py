@@ -442,6 +442,17 @@ def test_forgotten_is_who_has_neither_file_nor_process(unit: Unit, state: State,
     assert to(unit, state=state).forgotten is forgotten
 
 
+def test_what_runs_from_nobody_knows_what_goes_on_but_is_not_started_again() -> None:
+    unknown = to(SPEC, args=())
+    adopted = to(WANTED, spec=unknown, state=Up(Running(PID, unknown, 1, 10.0)))
+    assert step(adopted, Alarm(), NOW) == (adopted, ())
+
+    ended, effects = step(adopted, Exited(PID, Exit(0), alone=True), NOW)
+
+    assert (ended.state, effects) == (Down(), ())
+    assert step(ended, Wanted(SPEC, SOURCE), NOW)[1] == (Spawn(WEB, SPEC, SOURCE),)
+
+
 def test_what_runs_or_stops_is_its_process() -> None:
     assert to(WANTED, state=UP).process == UP.process
     assert to(WANTED, state=ASKED).process == UP.process
