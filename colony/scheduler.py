@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 import attrs
@@ -104,7 +104,7 @@ def makeService(options: Options) -> service.Service:
     reactor.callWhenRunning(own_log.start)
     reactor.addSystemEventTrigger("during", "shutdown", own_log.finish)
 
-    def finish(start: Start) -> Finished:
+    def finish(start: Start, account: Mapping[str, str]) -> Finished:
         # Unchanged, its token too: whoever supervises us must find what we started.
         return Finished(start.spec.args, None, dict(os.environ))
 

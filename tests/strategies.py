@@ -93,6 +93,13 @@ _restart = st.fixed_dictionaries(
     },
 )
 
+_limits = st.one_of(
+    st.integers(0, 2**63 - 1),
+    st.just("unlimited"),
+    st.lists(st.integers(0, 2**63 - 1), min_size=2, max_size=2).map(sorted),
+    st.integers(0, 2**63 - 1).map(lambda soft: [soft, "unlimited"]),
+)
+
 _optional: dict[str, st.SearchStrategy[Any]] = {
     "env": st.dictionaries(_variables, _texts, max_size=3),
     "env_inherit": st.lists(_variables | st.just("LC_*"), max_size=3),
@@ -100,6 +107,11 @@ _optional: dict[str, st.SearchStrategy[Any]] = {
     "cwd": _some_text,
     "uid": st.integers(0, 2**32 - 2),
     "gid": st.integers(0, 2**32 - 2),
+    "supplementary_groups": st.lists(st.integers(0, 2**32 - 2) | _some_text, max_size=3),
+    "umask": st.integers(0, 0o777).map("{:o}".format),
+    "nice": st.integers(-20, 19),
+    "limits": st.dictionaries(st.sampled_from(sorted(check.LIMITS)), _limits, max_size=3),
+    "no_new_privs": st.booleans(),
     "group": st.lists(names, max_size=3),
     "restart": _restart,
     "a key of somebody else's": st.none() | st.booleans() | _texts,

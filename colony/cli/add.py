@@ -32,6 +32,18 @@ def options(parser: Parser, verb: str) -> None:
     parser.value("--cwd", metavar="DIR", help="where it runs")
     parser.value("--uid", metavar="N", convert=arguments.integer, help="the user it runs as")
     parser.value("--gid", metavar="N", convert=arguments.integer, help="the group it runs as")
+    parser.value("--user", metavar="USER", help="the user it runs as, by name; instead of --uid")
+    parser.value(
+        "--supplementary-groups",
+        metavar="GROUP",
+        convert=_id_or_name,
+        action="append",
+        help="a group it is in too, a name or a number, instead of the user's own; repeat",
+    )
+    parser.value("--umask", metavar="OCTAL", help="what its new files' modes lack: 027")
+    parser.value("--nice", metavar="N", convert=arguments.integer, help="its priority, -20 to 19")
+    parser.value("--limits", metavar="JSON", convert=_json, help='{"nofile": 4096, "core": [0, "unlimited"], ...}')
+    parser.value("--no-new-privs", metavar="BOOL", convert=_json, help="true: nothing it executes gains privileges")
     parser.value("--group", metavar="GROUP", action="append", help="a group of processes it belongs to; repeat")
     parser.value("--restart", metavar="JSON", convert=_json, help='{"when": "failure", "attempts": 3, ...}')
     parser.value(
@@ -94,7 +106,9 @@ def add(places: Places, words: Words, options: Namespace, output: Output) -> int
 _SCHEDULES = ("every", "cron")
 """Options that are one way each to say ``schedule``."""
 
-_PLAIN = ("shell", "config_env", "cwd", "group", "restart")
+_PLAIN = tuple(
+    "shell config_env cwd user supplementary_groups umask nice limits no_new_privs group restart".split()
+)
 """The keys whose option is nothing but their value."""
 
 
@@ -125,6 +139,10 @@ def _lines(data: bytes) -> list[str]:
         return pretty(check.decode(data, check.MAX_SPEC_BYTES)).splitlines()
     except check.Malformed:  # what is to be replaced may be anything
         return data[: check.MAX_SPEC_BYTES].decode(errors="backslashreplace").splitlines()
+
+
+def _id_or_name(text: str) -> int | str:
+    return int(text) if text.isdecimal() and text.isascii() else text
 
 
 def _json(text: str) -> Any:

@@ -295,6 +295,57 @@ def _id(value: Any, path: str) -> Iterator[Problem]:
     return _integer(value, path, 0, _MAX_ID)
 
 
+def _supplementary(value: Any, path: str) -> Iterator[Problem]:
+    return _list(value, path, lambda item, at: _some_text(item, at) if isinstance(item, str) else _id(item, at))
+
+
+def _umask(value: Any, path: str) -> Iterator[Problem]:
+    if not isinstance(value, str):
+        yield Problem(path, f'must be a string of octal digits such as "027", not {_kind(value)}')
+    elif not re.fullmatch("[0-7]{1,4}", value) or int(value, 8) > 0o777:
+        yield Problem(path, 'must be octal digits from "000" to "777"')
+
+
+LIMITS = frozenset(
+    "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+)
+"""The resources of setrlimit(2), lower case and without RLIMIT_, that Linux has and Python can name."""
+
+_MAX_LIMIT = 2**63 - 1
+"""What Python hands on; all that is larger is unlimited in all but name."""
+
+
+def _limits(value: Any, path: str) -> Iterator[Problem]:
+    if not isinstance(value, dict):
+        yield Problem(path, f"must be an object, not {_kind(value)}")
+        return
+    for key, item in value.items():
+        at = f"{path}.{key}"
+        if key not in LIMITS:
+            yield Problem(at, f"no limit of that name{_did_you_mean(key, LIMITS)}")
+        elif not isinstance(item, list):
+            yield from _limit(item, at)
+        elif len(item) != 2:
+            yield Problem(at, "must be one limit, or a list of two: soft and hard")
+        else:
+            found = [problem for index in (0, 1) for problem in _limit(item[index], f"{at}[{index}]")]
+            yield from found
+            if not found and _height(item[0]) > _height(item[1]):
+                yield Problem(at, "the soft limit is above the hard one")
+
+
+def _limit(value: Any, path: str) -> Iterator[Problem]:
+    if isinstance(value, str):
+        if value != "unlimited":
+            yield Problem(path, 'must be an integer or "unlimited"')
+    else:
+        yield from _integer(value, path, 0, _MAX_LIMIT)
+
+
+def _height(limit: Any) -> float:
+    return math.inf if limit == "unlimited" else limit
+
+
 def _when(value: Any, path: str) -> Iterator[Problem]:
     if value not in ("always", "failure", "never"):
         yield Problem(path, 'must be "always", "failure" or "never"')
@@ -341,13 +392,18 @@ _SPEC: Mapping[str, _Check] = {
     "cwd": _some_text,
     "uid": _id,
     "gid": _id,
+    "user": _some_text,
+    "supplementary_groups": _supplementary,
+    "umask": _umask,
+    "nice": lambda value, path: _integer(value, path, -20, 19),
+    "limits": _limits,
+    "no_new_privs": _boolean,
     "group": _group,
     "restart": _restart,
 }
 
 UNSUPPORTED = frozenset(
-    "env_file umask nice limits user supplementary_groups no_new_privs stop reload essential after ready health log"
-    " schedule timeout grace retry needs run_args".split()
+    "env_file stop reload essential after ready health log schedule timeout grace retry needs run_args".split()
 )
 """Keys of the format whose feature this version does not have: a file that asks for one must not run without it."""
 

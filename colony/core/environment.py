@@ -32,15 +32,16 @@ class Finished:
     env: dict[str, str]
 
 
-def finish(start: Start, inherited: Mapping[str, str]) -> Finished:
+def finish(start: Start, account: Mapping[str, str], inherited: Mapping[str, str]) -> Finished:
     """
     Expand ``start``; of the supervisor's own environment, ``inherited``, only PATH and what the spec names is taken.
 
-    ``env`` values expand against what is inherited, never against each other; args and cwd against the finished
-    environment. What colony itself says (NCOLONY_NAME, COLONY_TOKEN, ...) is overridden by nothing. Raises Unset.
+    ``account`` is what the spec's ``user`` brings along (HOME, USER, LOGNAME, SHELL). ``env`` values expand against
+    these and what is inherited, never against each other; args and cwd against the finished environment. What colony
+    itself says (NCOLONY_NAME, COLONY_TOKEN, ...) is overridden by nothing. Raises Unset.
     """
     spec = start.spec
-    base = {"PATH": inherited.get("PATH", DEFAULT_PATH), **_taken(spec, inherited)}
+    base = {"PATH": inherited.get("PATH", DEFAULT_PATH), **_taken(spec, inherited), **account}
     env = base | {key: expand(value, base) for key, value in spec.env}
     if spec.config_env:
         env["NCOLONY_CONFIG"] = start.source.decode("utf-8")

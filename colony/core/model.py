@@ -97,12 +97,22 @@ def default_ladder(killtime: float) -> StopLadder:
 
 
 @attrs.frozen
+class Limit:
+    """One limit of setrlimit(2), by its name in lower case (``nofile``); None is unlimited."""
+
+    resource: str
+    soft: int | None
+    hard: int | None
+
+
+@attrs.frozen
 class ProcessSpec:
     """
     How one process is run and kept.
 
     ``args`` begins with the executable; a ``shell`` text has become ``/bin/sh -c TEXT``. ``digest`` identifies the
-    JSON value it was read from: two specs are the same if it is. ``cwd``, ``uid``, ``gid`` None: the supervisor's own.
+    JSON value it was read from: two specs are the same if it is. ``cwd``, ``uid``, ``gid``, ``user``, ``umask`` and
+    ``nice`` None: the supervisor's own. ``supplementary_groups``, gids or names, None: those of the user.
     ``stop`` is how its process is asked to end; ``killtime`` is the seconds that what it left behind has after TERM.
     """
 
@@ -114,6 +124,12 @@ class ProcessSpec:
     cwd: str | None = None
     uid: int | None = None
     gid: int | None = None
+    user: str | None = None
+    supplementary_groups: tuple[int | str, ...] | None = None
+    umask: int | None = None
+    nice: int | None = None
+    limits: tuple[Limit, ...] = ()
+    no_new_privs: bool = False
     group: frozenset[str] = frozenset()
     restart: RestartPolicy = RestartPolicy()
     stop: StopLadder = default_ladder(5.0)

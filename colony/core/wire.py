@@ -17,6 +17,7 @@ from colony.core.model import (
     Defaults,
     Everyone,
     Group,
+    Limit,
     Message,
     Name,
     One,
@@ -68,12 +69,24 @@ def parse_spec(data: bytes, defaults: Defaults) -> ProcessSpec:
         cwd=value.get("cwd"),
         uid=value.get("uid"),
         gid=value.get("gid"),
+        user=value.get("user"),
+        supplementary_groups=tuple(value["supplementary_groups"]) if "supplementary_groups" in value else None,
+        umask=int(value["umask"], 8) if "umask" in value else None,
+        nice=value.get("nice"),
+        limits=tuple(_limit(resource, given) for resource, given in value.get("limits", {}).items()),
+        no_new_privs=value.get("no_new_privs", False),
         group=frozenset(value.get("group", ())),
         restart=_restart(value.get("restart", {}), defaults),
         stop=default_ladder(defaults.killtime),
         killtime=defaults.killtime,
         unknown=check.unknown(value),
     )
+
+
+def _limit(resource: str, given: Any) -> Limit:
+    """One number is both limits."""
+    soft, hard = given if isinstance(given, list) else (given, given)
+    return Limit(resource, None if soft == "unlimited" else soft, None if hard == "unlimited" else hard)
 
 
 def _restart(value: Mapping[str, Any], defaults: Defaults) -> RestartPolicy:

@@ -67,7 +67,7 @@ class Launcher:
         """The family of what was started: its session, or where that is ours, its group, and then nobody by token."""
         return Kin(pid, pid, token) if self._own_session else Kin(pid, os.getsid(0), "")
 
-    def launch(self, finished: Finished, wanted: Privileges | None, output: int) -> tuple[Pid, int | None]:
+    def launch(self, finished: Finished, wanted: Privileges, output: int) -> tuple[Pid, int | None]:
         """
         Start it, its standard output and error going to the descriptor ``output``.
 
@@ -76,7 +76,7 @@ class Launcher:
         """
         candidates = self._find(finished)
         within_limit = max(self._null, self._output) < self._inheritance.nofile[0]
-        if wanted is None and within_limit and len(candidates) == 1 and not self._may_hang(finished, candidates):
+        if not wanted.steps and within_limit and len(candidates) == 1 and not self._may_hang(finished, candidates):
             return self._spawn(candidates[0], finished, output), None
         return self._fork(candidates, finished, output, wanted)
 
@@ -136,7 +136,7 @@ class Launcher:
                 os.fchdir(self._home)
 
     def _fork(
-        self, candidates: list[str], finished: Finished, output: int, wanted: Privileges | None
+        self, candidates: list[str], finished: Finished, output: int, wanted: Privileges
     ) -> tuple[Pid, int | None]:
         """
         By fork, for what posix_spawn cannot set, or may hang in; the child tells by a pipe at which stage it failed.
@@ -180,9 +180,10 @@ class Launcher:
         stage, _, number = said.decode().partition(" ")
         if stage == "exec" and len(candidates) == 1:
             raise explain(candidates[0], int(number), finished.cwd)
+        if stage.startswith("step"):
+            step = wanted.steps[int(stage.removeprefix("step"))]
+            raise CannotStart(step.stage, step.what, int(number))
         what = {"cwd": finished.cwd or ".", "exec": f"{finished.args[0]} in PATH {finished.env.get('PATH', '')}"}
-        if wanted is not None and wanted.identity is not None:
-            what["user"] = f"cannot become uid {wanted.identity.uid} gid {wanted.identity.gid}"
         raise CannotStart(stage, what.get(stage, "cannot be set up"), int(number))
 
     def _become(
@@ -192,7 +193,7 @@ class Launcher:
         environment: dict[bytes, bytes],
         cwd: str | None,
         output: int,
-        wanted: Privileges | None,
+        wanted: Privileges,
         report: int,
     ) -> NoReturn:
         """In the child, between fork and exec: system calls on what was prepared, nothing else."""
@@ -208,9 +209,8 @@ class Launcher:
             resource.setrlimit(resource.RLIMIT_NOFILE, self._inheritance.nofile)
             for number in _DEFAULT_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-            stage = b"user"
-            if wanted is not None:
-                privileges.drop(wanted)
+            stage = b"privileges"
+            privileges.drop(wanted)
             stage = b"cwd"
             if cwd is not None:
                 os.chdir(cwd)
@@ -222,8 +222,12 @@ class Launcher:
                 except (FileNotFoundError, NotADirectoryError, PermissionError):
                     continue  # as execvp(3) does
             os.execve(candidates[-1], arguments, environment)
+        except privileges.Denied as denied:
+            os.write(report, b"step%d %d" % (denied.step, denied.error))
         except OSError as error:
             os.write(report, b"%s %d" % (stage, error.errno or 0))
+        except MemoryError:  # a limit on memory is in force by then
+            os.write(report, b"%s %d" % (stage, errno.ENOMEM))
         finally:
             os._exit(127)
 

@@ -7,7 +7,7 @@ import fcntl
 import os
 import signal
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -64,8 +64,9 @@ class ProcessSpawner:
     """
     The Spawner of real processes.
 
-    ``finish`` expands a start; ``pipes`` is the directory for FIFOs, None for plain pipes; ``records`` remembers starts
-    for a later supervisor. Where ``launcher`` gives each process its own session, its orphans are its family too.
+    ``finish`` expands a start, given its user's variables; ``pipes`` is the directory for FIFOs, None for plain pipes;
+    ``records`` remembers starts for a later supervisor. Where ``launcher`` gives each process its own session, its
+    orphans are its family too.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class ProcessSpawner:
         reactor: IReactor,
         relay: Relay,
         launcher: Launcher,
-        finish: Callable[[Start], Finished],
+        finish: Callable[[Start, Mapping[str, str]], Finished],
         *,
         pipes: Callable[[], str | None] = lambda: None,
         records: Records | None = None,
@@ -101,15 +102,15 @@ class ProcessSpawner:
     def spawn(self, start: Start, ended: Ended) -> Pid:
         """Start it; see `Spawner.spawn`. Raises CannotStart."""
         try:
-            finished = self._finish(start)
-        except Unset as unset:
-            raise CannotStart("environment", str(unset)) from None
-        try:
             wanted = privileges.resolve(start.spec)
         except privileges.Refused as refused:
-            raise CannotStart("user", str(refused)) from None
+            raise CannotStart(refused.stage, str(refused)) from None
+        try:
+            finished = self._finish(start, wanted.account)
+        except Unset as unset:
+            raise CannotStart("environment", str(unset)) from None
         self._records.intend(start)
-        channel = self._open_channel(start.name, start.token, wanted)
+        channel = self._open_channel(start.name, start.token, wanted.identity)
         try:
             pid, report = self._launcher.launch(finished, wanted, channel.child_fd)
         except BaseException:
@@ -148,9 +149,8 @@ class ProcessSpawner:
         folder = self._pipes()
         return None if folder is None else os.path.join(folder, f"{name}.{token.rpartition('.')[2]}")
 
-    def _open_channel(self, name: Name, token: str, wanted: privileges.Privileges | None) -> Channel:
+    def _open_channel(self, name: Name, token: str, identity: privileges.Identity | None) -> Channel:
         path = self._pipe(name, token)
-        identity = None if wanted is None else wanted.identity
         owner = None if identity is None else (identity.uid, identity.gid)
         try:
             try:

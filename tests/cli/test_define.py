@@ -39,8 +39,10 @@ def test_every_key_has_an_option(ctl: Ctl, dead: StandIn) -> None:
     argv = (
         "add web --cmd=x --arg=a --env A=1 --env B= --env A=2 --env-inherit=LANG --env-inherit LC_* --config-env=false"
     )
-    argv += " --cwd=/srv --uid=1 --gid 2 --group=a --group=b"
-    done = ctl(*argv.split(), "--restart", '{"attempts": 3}', "--extras", '{"mine": {"x": []}}')
+    argv += " --cwd=/srv --uid=1 --gid 2 --group=a --group=b --supplementary-groups 4 --supplementary-groups=www"
+    argv += " --umask 027 --nice -5 --no-new-privs true"
+    objects = ["--limits", '{"core": 0}', "--restart", '{"attempts": 3}', "--extras", '{"mine": {"x": []}}']
+    done = ctl(*argv.split(), *objects)
     assert done.code == 0, done.err
     assert written(dead) == {
         "args": ["x", "a"],
@@ -51,12 +53,17 @@ def test_every_key_has_an_option(ctl: Ctl, dead: StandIn) -> None:
         "uid": 1,
         "gid": 2,
         "group": ["a", "b"],
+        "supplementary_groups": [4, "www"],
+        "umask": "027",
+        "nice": -5,
+        "no_new_privs": True,
+        "limits": {"core": 0},
         "restart": {"attempts": 3},
         "mine": {"x": []},
     }
-    assert set(written(dead)) | {"shell"} == check.KEYS - check.UNSUPPORTED | {"mine"}
-    assert ctl("add", "other", "--shell", "a | b").code == 0
-    assert written(dead, "other") == {"shell": "a | b"}
+    assert set(written(dead)) | {"shell", "user"} == check.KEYS - check.UNSUPPORTED | {"mine"}
+    assert ctl("add", "other", "--shell", "a | b", "--user", "www").code == 0
+    assert written(dead, "other") == {"shell": "a | b", "user": "www"}
 
 
 @pytest.mark.parametrize("key", [*sorted(check.UNSUPPORTED), "every", "cron"])

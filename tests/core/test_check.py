@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +24,11 @@ GOOD: dict[str, Any] = {
     "cwd": "/srv",
     "uid": 0,
     "gid": 2**32 - 2,
+    "supplementary_groups": [4, "www"],
+    "umask": "027",
+    "nice": -20,
+    "limits": {"nofile": 4096, "core": [0, "unlimited"], "as": "unlimited", "cpu": [1, 1]},
+    "no_new_privs": True,
     "group": ["diary", "web"],
     "restart": {
         "when": "failure",
@@ -257,10 +263,48 @@ def test_a_shell_text_stands_in_for_args() -> None:
         ({"args": ["a"], "restart": {"success": 0}}, ["restart.success: must be a list, not a number"]),
         ({"args": ["a"], "restart": {"initail": 1}}, ["restart.initail: unknown key; did you mean 'initial'?"]),
         ({"args": ["a"], "restart": {"zzz": 1}}, ["restart.zzz: unknown key"]),
+        ({"args": ["a"], "uid": 1, "user": "www"}, ["user: uid and user exclude each other"]),
+        ({"args": ["a"], "user": ""}, ["user: must not be empty"]),
+        ({"args": ["a"], "user": 33}, ["user: must be a string, not a number"]),
+        ({"args": ["a"], "supplementary_groups": "www"}, ["supplementary_groups: must be a list, not a string"]),
         (
-            {"args": ["a"], "uid": 1, "user": "www"},
-            ["user: uid and user exclude each other", "user: not supported by this version"],
+            {"args": ["a"], "supplementary_groups": ["", -1, None, True]},
+            [
+                "supplementary_groups[0]: must not be empty",
+                "supplementary_groups[1]: must be from 0 to 4294967294",
+                "supplementary_groups[2]: must be an integer, not null",
+                "supplementary_groups[3]: must be an integer, not a boolean",
+            ],
         ),
+        ({"args": ["a"], "umask": 27}, ['umask: must be a string of octal digits such as "027", not a number']),
+        ({"args": ["a"], "umask": "028"}, ['umask: must be octal digits from "000" to "777"']),
+        ({"args": ["a"], "umask": "1777"}, ['umask: must be octal digits from "000" to "777"']),
+        ({"args": ["a"], "umask": "0o22"}, ['umask: must be octal digits from "000" to "777"']),
+        ({"args": ["a"], "umask": ""}, ['umask: must be octal digits from "000" to "777"']),
+        ({"args": ["a"], "umask": "\u0662"}, ['umask: must be octal digits from "000" to "777"']),
+        ({"args": ["a"], "nice": 20}, ["nice: must be from -20 to 19"]),
+        ({"args": ["a"], "nice": "3"}, ["nice: must be an integer, not a string"]),
+        ({"args": ["a"], "limits": [["nofile", 1]]}, ["limits: must be an object, not a list"]),
+        ({"args": ["a"], "limits": {"nofiles": 1}}, ["limits.nofiles: no limit of that name; did you mean 'nofile'?"]),
+        ({"args": ["a"], "limits": {"NOFILE": 1}}, ["limits.NOFILE: no limit of that name"]),
+        ({"args": ["a"], "limits": {"cpu": -1}}, ["limits.cpu: must be from 0 to 9223372036854775807"]),
+        ({"args": ["a"], "limits": {"cpu": 1.5}}, ["limits.cpu: must be an integer, not a fraction"]),
+        ({"args": ["a"], "limits": {"cpu": "infinity"}}, ['limits.cpu: must be an integer or "unlimited"']),
+        ({"args": ["a"], "limits": {"cpu": [1]}}, ["limits.cpu: must be one limit, or a list of two: soft and hard"]),
+        (
+            {"args": ["a"], "limits": {"cpu": [1, 2, 3]}},
+            ["limits.cpu: must be one limit, or a list of two: soft and hard"],
+        ),
+        ({"args": ["a"], "limits": {"cpu": [2, 1]}}, ["limits.cpu: the soft limit is above the hard one"]),
+        ({"args": ["a"], "limits": {"cpu": ["unlimited", 1]}}, ["limits.cpu: the soft limit is above the hard one"]),
+        (
+            {"args": ["a"], "limits": {"cpu": [2**63 - 1, 2**63 - 2]}},
+            ["limits.cpu: the soft limit is above the hard one"],
+        ),
+        ({"args": ["a"], "limits": {"cpu": [None, "1"]}}, [
+            "limits.cpu[0]: must be an integer, not null", 'limits.cpu[1]: must be an integer or "unlimited"',
+        ]),
+        ({"args": ["a"], "no_new_privs": 1}, ["no_new_privs: must be true or false, not a number"]),
     ],
 )  # fmt: skip
 def test_every_problem_is_told_with_its_path(value: Any, problems: list[str]) -> None:
@@ -270,6 +314,15 @@ def test_every_problem_is_told_with_its_path(value: Any, problems: list[str]) ->
 @pytest.mark.parametrize("key", sorted(check.UNSUPPORTED))
 def test_a_key_whose_feature_is_not_there_is_a_problem_and_never_ignored(key: str) -> None:
     assert Problem(key, "not supported by this version") in check.problems({"args": ["a"], key: None})
+
+
+def test_every_limit_that_this_system_has_a_name_for_can_be_set() -> None:
+    named = {name.removeprefix("RLIMIT_").lower() for name in dir(resource) if name.startswith("RLIMIT_")}
+    assert named - {"ofile"} == check.LIMITS  # which is nofile's old name
+
+
+def test_a_user_may_have_another_group_than_its_own() -> None:
+    assert said({"args": ["a"], "user": "www", "gid": 4, "supplementary_groups": []}) == []
 
 
 def test_a_near_miss_is_kept_and_pointed_out() -> None:

@@ -14,8 +14,11 @@ from tests.strategies import steady
 INHERITED = {"PATH": "/bin", "HOME": "/root", "LC_ALL": "C", "LC_TIME": "de", "SECRET": "x"}
 
 
-def finished(spec: ProcessSpec, inherited: dict[str, str] | None = None) -> Finished:
-    return finish(Start(Name("web"), "c0.5", spec, b'{"args": ["web"]}'), INHERITED if inherited is None else inherited)
+def finished(
+    spec: ProcessSpec, inherited: dict[str, str] | None = None, account: dict[str, str] | None = None
+) -> Finished:
+    start = Start(Name("web"), "c0.5", spec, b'{"args": ["web"]}')
+    return finish(start, account or {}, INHERITED if inherited is None else inherited)
 
 
 def env(
@@ -77,6 +80,24 @@ def test_a_name_with_a_glob_character_in_it_is_first_of_all_a_name() -> None:
 
 def test_what_a_file_says_wins_over_what_is_inherited() -> None:
     assert env(env_inherit=("HOME",), env=(("HOME", "/srv"), ("PATH", "/opt"))) == {"HOME": "/srv", "PATH": "/opt"}
+
+
+ACCOUNT = {"HOME": "/home/w", "USER": "w", "LOGNAME": "w", "SHELL": "/bin/sh"}
+
+
+def test_what_comes_with_a_user_wins_over_what_is_inherited_and_gives_way_to_what_the_file_says() -> None:
+    spec = ProcessSpec(("web",), "d", env_inherit=("HOME", "LC_ALL"), env=(("SHELL", "/bin/zsh"),), config_env=False)
+
+    whole = finished(spec, account=ACCOUNT).env
+
+    said = {"NCOLONY_NAME": "web", "COLONY_NAME": "web", "COLONY_TOKEN": "c0.5"}
+    assert whole == {"PATH": "/bin", "LC_ALL": "C", **ACCOUNT, "SHELL": "/bin/zsh", **said}
+
+
+def test_values_expand_against_what_comes_with_a_user() -> None:
+    spec = ProcessSpec(("web",), "d", env=(("DATA", "${env:HOME}/data"),), env_inherit=("HOME",))
+
+    assert finished(spec, account=ACCOUNT).env["DATA"] == "/home/w/data"
 
 
 def test_nothing_overrides_what_colony_says() -> None:

@@ -20,6 +20,7 @@ from colony.core.model import (
     Defaults,
     Everyone,
     Group,
+    Limit,
     Message,
     Name,
     One,
@@ -61,6 +62,11 @@ def test_every_key_arrives() -> None:
         "cwd": "/srv",
         "uid": 1000,
         "gid": 0,
+        "supplementary_groups": ["www", 7],
+        "umask": "027",
+        "nice": 3,
+        "limits": {"nofile": 4096, "core": [0, "unlimited"], "as": "unlimited"},
+        "no_new_privs": True,
         "group": ["b", "a", "b"],
         "restart": {
             "when": "failure",
@@ -84,10 +90,26 @@ def test_every_key_arrives() -> None:
         cwd="/srv",
         uid=1000,
         gid=0,
+        supplementary_groups=("www", 7),
+        umask=0o27,
+        nice=3,
+        limits=(Limit("nofile", 4096, 4096), Limit("core", 0, None), Limit("as", None, None)),
+        no_new_privs=True,
         group=frozenset({"a", "b"}),
         restart=RestartPolicy("failure", 2, 3, 4, 0, 5, 6, (0, 7)),
         unknown=("description",),
     )
+
+
+def test_a_user_arrives_instead_of_a_uid() -> None:
+    assert spec({"args": ["x"], "user": "www", "gid": 4}) == ProcessSpec(
+        ("x",), digest=check.digest({"args": ["x"], "user": "www", "gid": 4}), user="www", gid=4
+    )
+
+
+def test_no_supplementary_groups_at_all_is_something_else_than_nothing_said_of_them() -> None:
+    assert spec({"args": ["x"], "supplementary_groups": []}).supplementary_groups == ()
+    assert spec({"args": ["x"]}).supplementary_groups is None
 
 
 def test_what_a_file_leaves_out_is_as_the_options_say() -> None:
@@ -120,7 +142,7 @@ def test_every_good_file_has_a_spec_that_says_what_it_says(value: dict[str, Any]
         written["shell"] = found.args[2]
     else:
         written["args"] = list(found.args)
-    for key in ("env_inherit", "cwd", "uid", "gid", "config_env"):
+    for key in "env_inherit cwd uid gid supplementary_groups nice no_new_privs config_env".split():
         if key in value:
             kept = getattr(found, key)
             written[key] = list(kept) if isinstance(kept, tuple) else kept
@@ -129,6 +151,14 @@ def test_every_good_file_has_a_spec_that_says_what_it_says(value: dict[str, Any]
     if "group" in value:
         written["group"] = value["group"]
         assert found.group == set(value["group"])
+    if "umask" in value:
+        written["umask"] = value["umask"]
+        assert found.umask == int(value["umask"], 8)
+    if "limits" in value:
+        written["limits"] = value["limits"]
+        for limit, given in zip(found.limits, value["limits"].values(), strict=True):
+            kept = ["unlimited" if height is None else height for height in (limit.soft, limit.hard)]
+            assert kept == (given if isinstance(given, list) else [given, given])
     if "restart" in value:
         kept = {key: getattr(found.restart, key) for key in value["restart"]}
         written["restart"] = {key: list(item) if isinstance(item, tuple) else item for key, item in kept.items()}

@@ -6,6 +6,7 @@ import os
 import resource
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from colony.core.environment import finish
 from colony.core.lifecycle import Emptied, Exited, Learned
@@ -14,6 +15,8 @@ from colony.runtime.inheritance import Inheritance
 from colony.runtime.launch import Launcher
 from colony.runtime.spawn import ProcessSpawner
 from tests.runtime.loop import Loop, Recorder, end, lives
+
+# Any is a field of ProcessSpec.
 
 LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)
 
@@ -28,11 +31,11 @@ class Machine:
         *,
         fifo: bool = True,
         own_session: bool = True,
-        uid: int | None = None,
-        gid: int | None = None,
         nofile: tuple[int, int] = LIMIT,
         inherited: dict[str, str] | None = None,
+        **keys: Any,
     ) -> None:
+        """``keys`` are more fields of each spec."""
         self.loop = loop
         self.folder = folder
         self.pipes = folder / "pipes"
@@ -40,7 +43,7 @@ class Machine:
         self.output = Recorder()
         self.events: list[Exited | Learned | Emptied] = []
         self.pids: list[Pid] = []
-        self._uid, self._gid = uid, gid
+        self._keys = keys
         self._strangers: list[int] = []
         self.launcher = Launcher(Inheritance(nofile, LIMIT), own_session=own_session)
         self.spawner = ProcessSpawner(
@@ -53,7 +56,7 @@ class Machine:
 
     def start(self, *args: str, cwd: str | None = None, env: tuple[tuple[str, str], ...] = ()) -> Start:
         """How to start that."""
-        spec = ProcessSpec(args, digest="", cwd=cwd, env=env, config_env=False, uid=self._uid, gid=self._gid)
+        spec = ProcessSpec(args, digest="", cwd=cwd, env=env, config_env=False, **self._keys)
         return Start(Name("web"), f"{'c' * 16}.{os.urandom(8).hex()}", spec, b"{}")
 
     def spawn(self, start: Start) -> Pid:
