@@ -437,6 +437,36 @@ def supervisor(places: Places) -> dict[str, Any]:
     return _told(os.path.join(state_directory(places), "supervisor.json")) or {}
 
 
+def upgrade(places: Places, timeout: float = WAIT_SECONDS) -> dict[str, Any]:
+    """
+    Have the supervisor become the code that is installed now (SIGUSR2); what it tells of itself afterwards.
+
+    Every process goes on. Raises Refused: 1 if the new code cannot start, or 124 if nothing came of it in time; the old
+    code goes on then.
+    """
+    import signal
+
+    before = supervisor(places)
+    lock = _told(os.path.join(state_directory(places), "lock")) or {}
+    asked = now()
+    try:
+        with open(f"/proc/{int(lock['pid'])}/stat", "rb") as file:
+            start_time = int(file.read().rpartition(b")")[2].split()[19])
+    except (KeyError, TypeError, ValueError, OSError):
+        start_time = None
+    if start_time is None or start_time != lock.get("start_time"):
+        raise Refused("cannot tell the supervisor's pid: STATE/lock does not agree with /proc")
+    os.kill(int(lock["pid"]), signal.SIGUSR2)
+    for _ in _ticks(places, timeout):
+        told = _told(os.path.join(state_directory(places), "supervisor.json")) or {}
+        if told.get("started", "") > before.get("started", ""):
+            return told
+        refused = told.get("upgrade_refused")
+        if refused and refused["at"] >= asked:
+            raise Refused(f"no upgrade: {refused['error']}")
+    raise Refused("timed out: the supervisor has neither become another one nor refused to", code=LATE)
+
+
 def status(places: Places, names: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     """
     What is, by name, sorted; of all, or of ``names``.

@@ -22,7 +22,7 @@ from twisted.python import usage
 
 import colony
 from colony.core import check
-from colony.core.desired import Listing
+from colony.core.desired import Desired, Listing, fold
 from colony.core.environment import finish
 from colony.core.model import Defaults, Report, Survivor, default_ladder, timestamp
 from colony.report.pidfiles import PidFiles
@@ -30,16 +30,18 @@ from colony.report.status import Clocks, StatusFiles
 from colony.runtime.adopt import Clearing, survivors
 from colony.runtime.family import become_subreaper
 from colony.runtime.inbox import Inbox
-from colony.runtime.inheritance import Inheritance, ignore, prepare
+from colony.runtime.inheritance import Inheritance, ignore, prepare, unblock_signals
 from colony.runtime.later import Later
 from colony.runtime.launch import Launcher
 from colony.runtime.locks import DirectoryLock, Taken
 from colony.runtime.logs import Relay, relay_for
 from colony.runtime.own_log import OwnLog
+from colony.runtime.records import Records
 from colony.runtime.rounds import Rounds
 from colony.runtime.spawn import ProcessSpawner
 from colony.runtime.state import StateDirectory
-from colony.runtime.watch import Watch
+from colony.runtime.upgrade import SELF_CHECK, HandOver, Upgrade, take_over
+from colony.runtime.watch import Unseen, Watch
 from colony.supervisor import Supervisor
 
 log = Logger(namespace="colony")
@@ -141,8 +143,15 @@ def _seconds(options: Mapping[str, Any], option: str, low: float = 0.0) -> float
 def makeService(options: Options) -> Service:
     """The supervisor as a service. Raises SystemExit with one line where it cannot be."""
     settings = Settings.read(options, os.environ)
-    inheritance = prepare()
-    locks = DirectoryLock(settings.config), DirectoryLock(settings.messages)
+    if os.environ.get(SELF_CHECK):
+        self_check(settings)
+    hand_over = take_over()
+    inheritance = prepare(unblock=hand_over is None)
+    held = {} if hand_over is None else hand_over.locks
+    locks = (
+        DirectoryLock(settings.config, held.get(settings.config)),
+        DirectoryLock(settings.messages, held.get(settings.messages)),
+    )
     deadline = time.monotonic() + LOCK_PATIENCE
     for lock in locks:
         while True:
@@ -163,7 +172,17 @@ def makeService(options: Options) -> Service:
 
     # Timers that no change of the wall's clock moves; before anything is scheduled.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
-    return ColonyService(reactor, settings, inheritance, locks, own_log, relay)
+    return ColonyService(reactor, settings, inheritance, locks, own_log, relay, options.parent, hand_over)
+
+
+def self_check(settings: Settings) -> NoReturn:
+    """What an upgrade wants to know of new code: it is there, and can read what it would go on with. Exits."""
+    with suppress(Unseen):
+        listing = Watch(settings.config, check.MAX_SPEC_BYTES, time.monotonic).look()
+        desired, names = fold(Desired(), listing, settings.defaults)
+        sys.stdout.write(f"colony {colony.__version__} can read {len(desired.specs)} of {len(names)} process files\n")
+    list(Records(lambda: os.path.join(settings.state, "records")).read())
+    raise SystemExit(0)
 
 
 class ColonyService(Service):
@@ -177,6 +196,8 @@ class ColonyService(Service):
         locks: tuple[DirectoryLock, DirectoryLock],
         own_log: OwnLog,
         relay: Relay,
+        parent: Mapping[str, object] | None = None,
+        hand_over: HandOver | None = None,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
@@ -186,6 +207,10 @@ class ColonyService(Service):
         self._reporters: list[Callable[[Report], None]] = []
         self._state = StateDirectory(settings.state, self._later)
         self._own_log = own_log
+        self._parent = parent
+        self._partial = {} if hand_over is None else hand_over.partial
+        self._last_report: Report | None = None
+        self._refused: dict[str, str] | None = None
         self._relay = relay
         self._inheritance = inheritance
         self._locks = locks
@@ -206,6 +231,7 @@ class ColonyService(Service):
             pipes=self._state.pipes,
             records=self._state.records,
             subreaper=self._subreaper,
+            partial=self._partial,
         )
         self._supervisor = Supervisor(
             self._reactor,
@@ -246,6 +272,7 @@ class ColonyService(Service):
 
     def _begin(self) -> None:
         self._own_log.start()
+        unblock_signals()
         self._open_state()
         signal.signal(signal.SIGCHLD, lambda *_: self._reactor.callFromThread(self._spawner.reap_strays))
         found = survivors(self._state.records.read(), self._state.pipes())
@@ -264,6 +291,8 @@ class ColonyService(Service):
         if not self.running:
             return
         self._rounds.begin()
+        upgrade = Upgrade(self._reactor, self._spawner, self._parent, self._hand_over, self._refuse)
+        signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(self._while_running, upgrade.begin))
         log.info("colony {version} keeps {config}", version=colony.__version__, config=self._settings.config)
 
     def _end(self) -> None:
@@ -271,6 +300,24 @@ class ColonyService(Service):
         self._later.finish()
         log.info("every process is gone")
         self._own_log.finish()
+
+    def _hand_over(self) -> HandOver:
+        """The last that this code does: what it has still to write is written."""
+        self._rounds.end()
+        self._supervisor.flush()
+        self._later.flush()
+        self._own_log.finish()
+        locks = {lock.path: lock.held for lock in self._locks if lock.held is not None}
+        return HandOver(os.getpid(), locks, self._spawner.partial())
+
+    def _refuse(self, why: str) -> None:
+        """No upgrade: go on as if nobody had asked."""
+        self._own_log.start()
+        log.error("no upgrade: {why}", why=why)
+        self._refused = {"at": timestamp(time.time()), "error": why}
+        if self._last_report is not None:
+            self._report(attrs.evolve(self._last_report, moved=frozenset()))
+        self._rounds.begin()
 
     def _take(self, listing: Listing) -> None:
         self._supervisor.take(listing)
@@ -306,6 +353,7 @@ class ColonyService(Service):
                 log.warn("cannot say in MESSAGES where STATE is: {error}", error=error)
 
     def _report(self, report: Report) -> None:
+        self._last_report = report
         for reporter in self._reporters:
             reporter(report)
 
@@ -326,21 +374,23 @@ class ColonyService(Service):
                 "subreaper": self._subreaper,
             },
             "log_dropped": self._own_log.dropped,
+            "upgrade_refused": self._refused,
         }
 
     # -- signals
 
     def _handle_signals(self) -> None:
         """TERM and INT are Twisted's; no other signal is to end us and leave processes behind."""
-        ignore(signal.SIGPIPE, signal.SIGALRM, signal.SIGUSR2)
+        ignore(signal.SIGPIPE, signal.SIGALRM, signal.SIGUSR2)  # USR2 until there is something to upgrade
         if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:  # else it is twistd's, who rotates its log
             ignore(signal.SIGUSR1)
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._rescan))
+        rescan = self._rounds.scan_all
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._while_running, rescan))
         signal.signal(signal.SIGQUIT, lambda *_: self._reactor.callFromThread(self._quit))
 
-    def _rescan(self) -> None:
+    def _while_running(self, work: Callable[[], None]) -> None:
         if self.running:
-            self._rounds.scan_all()
+            work()
 
     def _quit(self) -> None:
         """KILL to everything, now; the exit code is that of a shell's for QUIT."""

@@ -45,6 +45,7 @@ VERBS = {
     "stop": Verb("ask", "NAME... | --group GROUP", "stop, until started again"),
     "signal": Verb("ask", "NAME SIGNAL", "send a signal to a process and its group"),
     "scan": Verb("ask", "", "have the process files looked at now"),
+    "upgrade": Verb("upgrade", "", "have the supervisor become the code that is installed now"),
     "status": Verb("status", "[NAME...]", "what is"),
     "show": Verb("show", "NAME", "one process: its definition, its status, its problems"),
     "wait": Verb("wait", "NAME... [--for running|ready|stopped|done]", "return when it is so"),

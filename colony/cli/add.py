@@ -106,9 +106,7 @@ def add(places: Places, words: Words, options: Namespace, output: Output) -> int
 _SCHEDULES = ("every", "cron")
 """Options that are one way each to say ``schedule``."""
 
-_PLAIN = tuple(
-    "shell config_env cwd user supplementary_groups umask nice limits no_new_privs group restart".split()
-)
+_PLAIN = tuple("shell config_env cwd user supplementary_groups umask nice limits no_new_privs group restart".split())
 """The keys whose option is nothing but their value."""
 
 

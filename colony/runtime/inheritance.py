@@ -29,22 +29,29 @@ class Inheritance:
         return self.nofile != self.own_nofile
 
 
-def prepare() -> Inheritance:
+def prepare(*, unblock: bool = True) -> Inheritance:
     """
     Close-on-exec for every descriptor above 2, an empty signal mask, no ignored signal, the highest descriptor limit.
 
     An ignored signal gets a handler that does nothing: exec resets handlers, and keeps SIG_IGN. SIGINT and SIGTERM
-    get the dispositions with which a Python program starts, so that Twisted takes them.
+    get the dispositions with which a Python program starts, so that Twisted takes them. Not ``unblock``: the mask stays
+    as it is until `unblock_signals`.
     """
     _open_standard()
     _close_on_exec()
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if unblock:
+        unblock_signals()
     for number in signal.valid_signals():
         if signal.getsignal(number) is signal.SIG_IGN:
             default = signal.default_int_handler if number == signal.SIGINT else _nothing
             with suppress(OSError):
                 signal.signal(number, default)
     return _raise_limit()
+
+
+def unblock_signals() -> None:
+    """Take every signal from now on."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def ignore(*numbers: signal.Signals) -> None:

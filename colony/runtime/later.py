@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Event
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -30,6 +31,12 @@ class Later:
                 log.warn("cannot {what}: {error}", what=what, error=result.getErrorMessage())
 
         self._pool.callInThreadWithCallback(done, work)
+
+    def flush(self, seconds: float = 5.0) -> None:
+        """Wait until all that was asked so far is done, but not longer than that."""
+        done = Event()
+        self._pool.callInThread(done.set)
+        done.wait(seconds)
 
     def finish(self) -> None:
         """Wait until all that was asked is done."""

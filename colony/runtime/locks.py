@@ -20,9 +20,17 @@ class Taken(Exception):
 class DirectoryLock:
     """One directory, made if it is missing, locked as long as this process lives and the path means that directory."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, held: int | None = None) -> None:
+        """``held``: a descriptor that has it locked already, from the code before us in this process."""
         self.path = path
-        self._fd: int | None = None
+        self._fd = held
+        if held is not None:
+            os.set_inheritable(held, False)
+
+    @property
+    def held(self) -> int | None:
+        """The descriptor that has it locked; None if none has."""
+        return self._fd
 
     def acquire(self) -> bool:
         """

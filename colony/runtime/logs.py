@@ -127,7 +127,7 @@ class Channel:
         self._relay = relay
         self._name = name
         self._path = path
-        self._partial = b""
+        self.partial = b""
         self._reading = False
         if path is None:
             self._fd, self.child_fd = os.pipe()
@@ -145,11 +145,13 @@ class Channel:
             raise
 
     @classmethod
-    def of_survivor(cls, reactor: IReactorFDSet, relay: Relay, name: str, path: str | None) -> Channel:
+    def of_survivor(
+        cls, reactor: IReactorFDSet, relay: Relay, name: str, path: str | None, partial: bytes = b""
+    ) -> Channel:
         """The one that what was started before us still writes to; where that is gone, one that nobody does."""
         channel = cls.__new__(cls)
         channel._reactor, channel._relay, channel._name = reactor, relay, name
-        channel._partial, channel._reading = b"", False
+        channel.partial, channel._reading = partial, False
         try:
             if path is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -184,9 +186,9 @@ class Channel:
     def flush(self) -> None:
         """Nobody is left to write: read what is there, also the line that nobody will end."""
         self.drain()
-        if self._partial:
-            self._relay.lines(self._name, self._partial + b"\n")
-            self._partial = b""
+        if self.partial:
+            self._relay.lines(self._name, self.partial + b"\n")
+            self.partial = b""
 
     def close(self) -> None:
         """Read no more; the FIFO goes."""
@@ -235,10 +237,10 @@ class Channel:
     def _take(self, data: bytes) -> None:
         end = data.rfind(b"\n") + 1
         if end:
-            self._relay.lines(self._name, self._partial + data[:end])
-            self._partial = data[end:]
+            self._relay.lines(self._name, self.partial + data[:end])
+            self.partial = data[end:]
         else:
-            self._partial += data
-        while len(self._partial) >= MAX_LINE:
-            self._relay.lines(self._name, self._partial[:MAX_LINE] + b"\n")
-            self._partial = self._partial[MAX_LINE:]
+            self.partial += data
+        while len(self.partial) >= MAX_LINE:
+            self._relay.lines(self._name, self.partial[:MAX_LINE] + b"\n")
+            self.partial = self.partial[MAX_LINE:]

@@ -43,10 +43,13 @@ class OwnLog:
 
     def start(self) -> None:
         """Take Twisted's log over; to be called when that has begun, and after any fork."""
+        if self._thread is not None and self._thread.is_alive():
+            return
         observer = _file_observer(globalLogPublisher)
-        if observer is not None:
+        if observer is not None and observer._outFile is not self:
             self._file = observer._outFile
             observer._outFile = self
+        self._ending = False
         self._thread = threading.Thread(target=self._write_on, name="colony-log", daemon=True)
         self._thread.start()
 

@@ -9,6 +9,7 @@ import signal
 import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
@@ -79,8 +80,13 @@ class ProcessSpawner:
         pipes: Callable[[], str | None] = lambda: None,
         records: Records | None = None,
         subreaper: bool = False,
+        partial: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
-        """``subreaper``: orphans of what is started become our children, see `family.become_subreaper`."""
+        """
+        ``subreaper``: orphans of what is started become our children, see `family.become_subreaper`.
+
+        ``partial``: lines of what will be adopted that were read in part before us, by token.
+        """
         self._reactor = reactor
         self._relay = relay
         self._launcher = launcher
@@ -88,6 +94,7 @@ class ProcessSpawner:
         self._pipes = pipes
         self._records = records or Records(lambda: None)
         self._subreaper = subreaper
+        self._partial = dict(partial)
         self._processes: dict[Pid, _Process] = {}
         self._unwatched: dict[Pid, _Process] = {}
         self._unwatched_look: IDelayedCall | None = None
@@ -99,8 +106,8 @@ class ProcessSpawner:
 
     # -- starting
 
-    def spawn(self, start: Start, ended: Ended) -> Pid:
-        """Start it; see `Spawner.spawn`. Raises CannotStart."""
+    def spawn(self, start: Start, ended: Ended, *, recorded: bool = True) -> Pid:
+        """Start it; see `Spawner.spawn`. What is not ``recorded``, no later supervisor goes on with. Raises CannotStart."""
         try:
             wanted = privileges.resolve(start.spec)
         except privileges.Refused as refused:
@@ -109,14 +116,16 @@ class ProcessSpawner:
             finished = self._finish(start, wanted.account)
         except Unset as unset:
             raise CannotStart("environment", str(unset)) from None
-        self._records.intend(start)
+        if recorded:
+            self._records.intend(start)
         channel = self._open_channel(start.name, start.token, wanted.identity)
         try:
             pid, report = self._launcher.launch(finished, wanted, channel.child_fd)
         except BaseException:
             channel.abandon()
             raise
-        self._records.started(start, pid)
+        if recorded:
+            self._records.started(start, pid)
         channel.start()
         self._watch(_Process(self, start.name, pid, self._launcher.kin(pid, start.token), ended, channel, report))
         return pid
@@ -127,7 +136,9 @@ class ProcessSpawner:
         if found is None or found.ended:
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
         path = self._pipe(survivor.name, survivor.token)
-        channel = Channel.of_survivor(self._reactor, self._relay, survivor.name, path)
+        channel = Channel.of_survivor(
+            self._reactor, self._relay, survivor.name, path, self._partial.pop(survivor.token, b"")
+        )
         kin = Kin(survivor.pid, survivor.pid, survivor.token)
         process = _Process(self, survivor.name, survivor.pid, kin, ended, channel, None)
         process.is_child = found.parent == os.getpid()
@@ -161,6 +172,10 @@ class ProcessSpawner:
                 return Channel(self._reactor, self._relay, name, None)
         except OSError as error:
             raise CannotStart("output", "cannot make a pipe", error.errno) from None
+
+    def partial(self) -> dict[str, bytes]:
+        """What was read of lines that have not ended yet, by token, for who goes on reading."""
+        return {p.kin.token: p.channel.partial for p in self._processes.values() if p.channel.partial}
 
     # -- signalling
 

@@ -128,7 +128,6 @@ def test_directories_may_be_given_before_ctls_verb_and_override_the_environment(
     [
         ([], "say what to do"),
         (["ctl"], "say what to do"),
-        (["upgrade"], "unknown verb 'upgrade'"),
         (["reload", "web"], "unknown verb 'reload'"),
         (["ctl", "ctl", "status"], "unknown verb 'ctl'"),
         (["statsu"], "unknown verb 'statsu'; did you mean status?"),
