@@ -236,6 +236,11 @@ class Colony:
         """The lines with ``text`` in the log, waited for."""
         return self.wait_for(lambda: self.said(text), seconds)
 
+    def says_often(self, text: str, times: int) -> list[str]:
+        """The lines with ``text`` in the log, once there are so many."""
+        self.wait_for(lambda: len(self.said(text)) >= times)
+        return self.said(text)
+
     def wait_for(self, fact: Callable[[], Fact], seconds: float = PATIENCE) -> Fact:
         """See the function; a failure shows the log's end and what STATE says."""
         return wait_for(fact, seconds, self._situation)

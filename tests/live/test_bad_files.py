@@ -20,18 +20,18 @@ def _huge(path: Path) -> None:
         file.truncate(100_000_000)
 
 
-BAD: dict[str, Callable[[Path], object]] = {
-    "half of one": lambda path: path.write_bytes(b'{"args": ["sle'),
+KINDS: dict[str, Callable[[Path], object]] = {
+    "half-of-one": lambda path: path.write_bytes(b'{"args": ["sle'),
     "empty": lambda path: path.write_bytes(b""),
-    "no JSON": lambda path: path.write_bytes(b"args: sleep 1000\n"),
-    "no UTF-8": lambda path: path.write_bytes(b'{"args": ["\xff\xfe"]}'),
-    "wrong types": lambda path: path.write_text(json.dumps({"args": "sleep", "env": ["A=B"], "uid": "root"})),
-    "no object": lambda path: path.write_text("[]"),
-    "a directory": Path.mkdir,
-    "a FIFO": os.mkfifo,
-    "a link to nothing": lambda path: path.symlink_to("nothing"),
-    "a link to itself": lambda path: path.symlink_to(path.name),
-    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "no-json": lambda path: path.write_bytes(b"args: sleep 1000\n"),
+    "no-utf-8": lambda path: path.write_bytes(b'{"args": ["\xff\xfe"]}'),
+    "wrong-types": lambda path: path.write_text(json.dumps({"args": "sleep", "env": ["A=B"], "uid": "root"})),
+    "no-object": lambda path: path.write_text("[]"),
+    "directory": Path.mkdir,
+    "fifo": os.mkfifo,
+    "link-to-nothing": lambda path: path.symlink_to("nothing"),
+    "link-to-itself": lambda path: path.symlink_to(path.name),
+    "link-to-a-device": lambda path: path.symlink_to("/dev/zero"),
     "huge": _huge,
 }
 
@@ -49,41 +49,37 @@ def problems(colony: Colony, name: str) -> list[dict[str, str]]:
     return colony.wait_for(found, AT_ONCE)
 
 
-@pytest.mark.parametrize("make", BAD.values(), ids=BAD)
-def test_a_bad_file_is_said_once_and_what_is_asked_for_right_after_is_done_at_once(
-    colony: Colony, make: Callable[[Path], object]
-) -> None:
-    _put(colony, "web", make)
-    colony.obeys_at_once()
-
-    colony.wait_for(lambda: "web" in colony.told()["broken"], AT_ONCE)
-    status = colony.status("web")
-    assert status["state"] == "failed"
-    assert status["digest"] is None
-    assert status["problems"]
+def test_a_bad_file_is_said_once_and_what_is_asked_for_right_after_is_done_at_once(colony: Colony) -> None:
+    for name, make in KINDS.items():
+        _put(colony, name, make)
+        colony.obeys_at_once()
+        assert problems(colony, name)
+        assert colony.status(name)["state"] == "failed"
+        assert colony.status(name)["digest"] is None
+    assert set(colony.told()["broken"]) == set(KINDS)
     assert colony.supervisor is not None
     colony.supervisor.send_signal(signal.SIGHUP)  # looks at everything again
     colony.obeys_at_once()
-    assert len(reports(colony, "web")) == 1
+    assert {name: len(reports(colony, name)) for name in KINDS} == dict.fromkeys(KINDS, 1)
 
-    _clear(colony.config / "web")
-    colony.write("web", *SLEEP)
-    colony.runs("web", seconds=AT_ONCE)
-    colony.wait_for(lambda: "web" not in colony.told()["broken"], AT_ONCE)
-    assert colony.status("web")["problems"] == []
+    for name in KINDS:
+        _clear(colony.config / name)
+        colony.write(name, *SLEEP)
+        colony.runs(name, seconds=AT_ONCE)
+    colony.wait_for(lambda: colony.told()["broken"] == {}, AT_ONCE)
+    assert all(colony.status(name)["problems"] == [] for name in KINDS)
 
 
 def test_a_bad_edit_leaves_the_last_good_one_in_force_for_this_supervisor_and_the_next(colony: Colony) -> None:
-    names = [f"web{number}" for number in range(len(BAD))]
-    for name in names:
+    for name in KINDS:
         colony.write(name, *SLEEP, env={"EDITION": "good"}, restart={"initial": 0.05})
-    pids = {name: colony.runs(name) for name in names}
+    pids = {name: colony.runs(name) for name in KINDS}
 
-    for name, make in zip(names, BAD.values(), strict=True):
+    for name, make in KINDS.items():
         (colony.config / name).unlink()
         _put(colony, name, make)
     colony.obeys_at_once()
-    for name in names:
+    for name in KINDS:
         assert problems(colony, name)
         assert colony.status(name)["state"] == "running"
         assert colony.running(name) == [pids[name]]
@@ -91,28 +87,27 @@ def test_a_bad_edit_leaves_the_last_good_one_in_force_for_this_supervisor_and_th
 
     assert colony.stop() == -signal.SIGTERM
     colony.start()
-    pids = {name: colony.runs(name) for name in names}
+    pids = {name: colony.runs(name) for name in KINDS}
     assert all(main.environ["EDITION"] == "good" for main in colony.family())
-    assert [len(reports(colony, name)) for name in names] == [1] * len(names)
+    assert [len(reports(colony, name)) for name in KINDS] == [1] * len(KINDS)
 
     # And what crashes now is started again as it was.
-    for name in names:
+    for name in KINDS:
         os.kill(pids[name], signal.SIGKILL)
-    for name in names:
+    for name in KINDS:
         colony.runs(name, instead_of=pids[name])
     assert all(main.environ["EDITION"] == "good" for main in colony.family())
 
 
 def test_bad_files_that_are_there_at_the_start_are_each_said_once_and_the_good_ones_run(place: Colony) -> None:
-    for number, make in enumerate(BAD.values()):
-        _put(place, f"bad{number}", make)
+    for name, make in KINDS.items():
+        _put(place, name, make)
     place.write("web", *SLEEP)
     place.start()
     place.runs("web")
     place.obeys_at_once()
-    for number in range(len(BAD)):
-        assert len(reports(place, f"bad{number}")) == 1
-    assert set(place.told()["broken"]) == {f"bad{number}" for number in range(len(BAD))}
+    assert {name: len(reports(place, name)) for name in KINDS} == dict.fromkeys(KINDS, 1)
+    assert set(place.told()["broken"]) == set(KINDS)
     assert place.ctl("status").returncode == 3
 
 

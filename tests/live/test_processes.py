@@ -23,7 +23,6 @@ from tests.live.driver import (
     process,
     python_for,
     signal_set,
-    stays,
 )
 
 pytestmark = pytest.mark.live
@@ -212,42 +211,46 @@ def test_it_is_given_up_after_so_many_attempts_until_somebody_asks(colony: Colon
     colony.wait_for(lambda: len(colony.said("[crash] here")) == 6)
 
 
-@pytest.mark.parametrize(
-    ("when", "code", "again"), [("never", 1, False), ("failure", 0, False), ("failure", 1, True), ("always", 0, True)]
-)
-def test_its_policy_says_whether_it_runs_again(colony: Colony, when: str, code: int, again: bool) -> None:
-    colony.write("job", "sh", "-c", f"echo here; exit {code}", restart={"when": when, "initial": 0.01, "limit": 0.05})
-    if again:
-        colony.wait_for(lambda: len(colony.said("[job] here")) > 2)
-        return
-    colony.wait_for(lambda: colony.status("job").get("state") == "stopped")
-    assert colony.status("job")["last_exit"]["code"] == code
-    assert stays(lambda: len(colony.said("[job] here")) == 1, 0.3)
+def test_its_policy_says_whether_it_runs_again(colony: Colony) -> None:
+    ends = {"never": ("never", 1), "not-failed": ("failure", 0), "failed": ("failure", 1), "always": ("always", 0)}
+    for name, (when, code) in ends.items():
+        policy = {"when": when, "initial": 0.01, "limit": 0.05}
+        colony.write(name, "sh", "-c", f"echo here; exit {code}", restart=policy)
+    for name in ("failed", "always"):
+        colony.says_often(f"[{name}] here", 3)
+    for name in ("never", "not-failed"):
+        assert len(colony.said(f"[{name}] here")) == 1
+        assert colony.status(name)["state"] == "stopped"
+        assert colony.status(name)["last_exit"]["code"] == ends[name][1]
 
 
 CANNOT = {
     "missing": (["/nowhere/run"], "exec: /nowhere/run: No such file or directory (ENOENT)"),
-    "not in PATH": (["nowhere-at-all"], "exec: nowhere-at-all in PATH "),
-    "not executable": (["{folder}/plain"], "(EACCES)"),
-    "a directory": (["/tmp"], "exec: /tmp is not a file: Permission denied (EACCES)"),
-    "no #! line": (["{folder}/script"], "script has no #! line and is no program: Exec format error (ENOEXEC)"),
-    "no interpreter": (["{folder}/lost"], "lost: the interpreter in its first line: No such file or directory"),
+    "not-in-path": (["nowhere-at-all"], "exec: nowhere-at-all in PATH "),
+    "not-executable": (["{folder}/plain"], "(EACCES)"),
+    "directory": (["/tmp"], "exec: /tmp is not a file: Permission denied (EACCES)"),
+    "no-first-line": (["{folder}/script"], "script has no #! line and is no program: Exec format error (ENOEXEC)"),
+    "no-interpreter": (["{folder}/lost"], "lost: the interpreter in its first line: No such file or directory"),
     "unset": (["sleep", "${env:NOT_SET_ANYWHERE}"], "environment: ${env:NOT_SET_ANYWHERE} is not set"),
 }
 
 
-@pytest.mark.parametrize(("args", "why"), CANNOT.values(), ids=CANNOT)
-def test_what_cannot_start_is_tried_again_and_says_why_in_one_line(colony: Colony, args: list[str], why: str) -> None:
+def test_what_cannot_start_is_tried_again_and_says_why_in_one_line(colony: Colony) -> None:
     (colony.folder / "plain").write_text("#!/bin/sh\n")
     for name, text in (("script", "exec sleep 1000\n"), ("lost", "#!/nowhere/sh\n")):
         (colony.folder / name).write_text(text)
         (colony.folder / name).chmod(0o755)
-    args = [arg.replace("{folder}", str(colony.folder)) for arg in args]
-    colony.write("web", *args, restart={"initial": 0.2})
-    colony.wait_for(lambda: len(colony.said("cannot start web")) >= 2)
-    assert why in colony.said("cannot start web")[0]
-    colony.wait_for(lambda: colony.status("web").get("state") == "backoff", AT_ONCE)
-    assert why in colony.status("web")["why"]
+    for name, (args, _) in CANNOT.items():
+        words = [arg.replace("{folder}", str(colony.folder)) for arg in args]
+        colony.write(name, *words, restart={"initial": 0.2, "factor": 1000})
+    for name, (_, why) in CANNOT.items():
+        lines = colony.says_often(f"cannot start {name}:", 2)
+        assert len(lines) == 2
+        assert why in lines[0]
+    colony.wait_for(lambda: all(colony.status(name).get("streak") == 2 for name in CANNOT), AT_ONCE)
+    for name, (_, why) in CANNOT.items():
+        assert why in colony.status(name)["why"]
+        assert colony.status(name)["state"] == "backoff"
     assert colony.running() == []
     colony.obeys_at_once()
 

@@ -150,7 +150,10 @@ def test_under_nohup_it_goes_on_when_the_login_ends(quickstart: Quickstart) -> N
     assert not colony.family()
 
 
-@pytest.mark.parametrize("foreground", [True, False], ids=["twistd -n", "twistd"])
+@pytest.mark.parametrize(
+    "foreground",
+    [pytest.param(True, id="in the foreground", marks=pytest.mark.slow), pytest.param(False, id="in the background")],
+)
 def test_under_twistd(quickstart: Quickstart, foreground: bool) -> None:
     colony = quickstart.colony
     quickstart.add_web()
