@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from colony import atomic
 from colony.core.check import name_problem
-from colony.core.model import Name, Report
+from colony.core.model import Name, Pid, Report
 
 
 class PidFiles:
@@ -15,7 +15,7 @@ class PidFiles:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._pids: dict[Name, int] = {}
+        self._pids: dict[Name, Pid] = {}
 
     def begin(self) -> None:
         """Make the directory; what a killed supervisor has left there is no longer true. Raises OSError."""
@@ -26,14 +26,24 @@ class PidFiles:
                     os.unlink(os.path.join(self._path, entry))
 
     def __call__(self, report: Report) -> None:
-        """Write or remove the files of what moved. Raises OSError."""
+        """Write or remove the files of what moved. Raises OSError when everything has been done that could be."""
+        failed: OSError | None = None
         for name in report.moved:
             unit = report.units.get(name)
-            process = None if unit is None else unit.process
-            if process is None:
-                if self._pids.pop(name, None) is not None:
-                    with suppress(FileNotFoundError):
-                        os.unlink(os.path.join(self._path, name))
-            elif self._pids.get(name) != process.pid:
-                atomic.write(os.path.join(self._path, name), b"%d\n" % process.pid, mode=0o644, durable=False)
-                self._pids[name] = process.pid
+            try:
+                self._tell(name, None if unit is None or unit.process is None else unit.process.pid)
+            except OSError as error:
+                failed = error
+        if failed is not None:
+            raise failed
+
+    def _tell(self, name: Name, pid: Pid | None) -> None:
+        path = os.path.join(self._path, name)
+        if pid is None:
+            if name in self._pids:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+                del self._pids[name]
+        elif self._pids.get(name) != pid:
+            atomic.write(path, b"%d\n" % pid, mode=0o644, durable=False)
+            self._pids[name] = pid

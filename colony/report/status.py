@@ -132,17 +132,26 @@ class StatusFiles:
         self._write_supervisor(Desired())
 
     def __call__(self, report: Report) -> None:
-        """Tell of what moved. Raises OSError; what was not told is told with its next move."""
+        """Tell of what moved. Raises OSError when everything has been told that could be; the rest is told again."""
+        failed: OSError | None = None
         for name in report.moved:
-            unit = report.units.get(name)
-            if unit is None:
-                self._states.pop(name, None)
-                with suppress(FileNotFoundError):
-                    os.unlink(os.path.join(self._path, "status", f"{name}.json"))
-            else:
-                self._states[name] = state_name(unit)
-                self._write(f"status/{name}.json", status(unit, report.desired, self._clocks))
+            try:
+                self._tell(name, report)
+            except OSError as error:
+                failed = error
         self._write_supervisor(report.desired)
+        if failed is not None:
+            raise failed
+
+    def _tell(self, name: Name, report: Report) -> None:
+        unit = report.units.get(name)
+        if unit is None:
+            self._states.pop(name, None)
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(self._path, "status", f"{name}.json"))
+        else:
+            self._states[name] = state_name(unit)
+            self._write(f"status/{name}.json", status(unit, report.desired, self._clocks))
 
     def _write_supervisor(self, desired: Desired) -> None:
         broken: dict[str, str] = {name: "; ".join(map(str, problems)) for name, problems in desired.problems.items()}
@@ -154,8 +163,8 @@ class StatusFiles:
         }
         data = json.dumps(value, sort_keys=True).encode()
         if data != self._supervisor:
-            self._supervisor = data
             atomic.write(f"{self._path}/supervisor.json", data, mode=self._mode, group=self._group, durable=False)
+            self._supervisor = data
 
     def _write(self, filename: str, value: object) -> None:
         data = json.dumps(value).encode()
