@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from colony.core.lifecycle import Emptied, Exited, Learned
-from colony.core.model import Exit, Pid, Start
+from colony.core.model import Exit, Name, Pid, ProcessSpec, Start
 from colony.runtime.spawn import Spawner
+from tests.fakes import FakeSpawner
 from tests.runtime.loop import Loop
 from tests.runtime.machine import Machine
 
@@ -136,6 +138,52 @@ class Contract:
         assert [event.pid for event in world.events] == [first, *pids]
 
 
+class Imagined(World):
+    """Those of the fake: what they are told to do, they do when they are given time."""
+
+    def __init__(self) -> None:
+        self.fake = FakeSpawner()
+        self.fake.refusals["impossible"] = FileNotFoundError(errno.ENOENT, "no such file")
+        self.spawner = self.fake
+        self.events = []
+        self._named = 0
+        self._let: set[Pid] = set()
+
+    def _start(self, kind: str) -> Start:
+        self._named += 1
+        return Start(Name(f"{kind}{self._named}"), "c.s", ProcessSpec((kind,), digest=""), b"")
+
+    def sleeper(self) -> Start:
+        return self._start("sleeper")
+
+    def finisher(self) -> Start:
+        return self._start("finisher")
+
+    def parent(self) -> Start:
+        return self._start("parent")
+
+    def impossible(self) -> Start:
+        return Start(Name("impossible"), "c.s", ProcessSpec(("impossible",), digest=""), b"")
+
+    def finish(self, pid: Pid) -> None:
+        self._let.add(pid)
+
+    def settle(self, told: int) -> None:
+        while len(self.events) < told:
+            before = len(self.events)
+            self.idle()
+            assert len(self.events) > before, "it never came about"
+
+    def idle(self) -> None:
+        for process in self.fake.running:
+            if process.signals and process.main:
+                process.exits(None, process.signals[0])
+            elif process.signals:
+                process.empties()
+            elif process.pid in self._let and process.main:
+                process.exits(3, leaving=process.start.name.startswith("parent"))
+
+
 class Real(World):
     """Real ones."""
 
@@ -187,6 +235,20 @@ def folder(tmp_path: Path) -> Path:
 def closing(machine: Machine) -> Iterator[World]:
     yield Real(machine)
     machine.close()
+
+
+class TestInMemory(Contract):
+    @pytest.fixture
+    def world(self) -> World:
+        return Imagined()
+
+    def test_a_signal_to_what_has_ended_is_silent(self, world: World) -> None:
+        """The fake is stricter than the port: whoever signals nobody has not listened."""
+        pid = world.start(world.sleeper())
+        world.spawner.kill(pid, "KILL")
+        world.settle(1)
+        with pytest.raises(AssertionError, match="a signal to nobody"):
+            world.spawner.kill(pid, "TERM")
 
 
 class TestByPosixSpawn(Contract):
