@@ -155,6 +155,8 @@ class Supervisor:
         self._alarms: dict[Name, tuple[float, IDelayedCall]] = {}
         self._moved: dict[Name, None] = {}
         self._next_report: IDelayedCall | None = None
+        self._unsaid: deque[tuple[Unit, Unit, Event]] = deque()
+        self._next_speech: IDelayedCall | None = None
         self._unreported: str | None = None
         self._busy: set[Name] = set()
         self._closed: list[Deferred[None]] = []
@@ -313,7 +315,8 @@ class Supervisor:
         self._drain()
 
     def flush(self) -> None:
-        """Report what has not been reported yet."""
+        """Report and say what has not been yet."""
+        self._speak_all()
         self._report_all()
 
     # -- messages
@@ -405,7 +408,7 @@ class Supervisor:
             return
         self._draining = True
         try:
-            for _ in range(SLICE):
+            for _ in range(len(self._queue) if self._closing else SLICE):  # at the end, signals come before anything
                 if not self._queue:
                     break
                 name, event = self._queue.popleft()
@@ -439,7 +442,8 @@ class Supervisor:
             self._perform(name, effect)
         if isinstance(after.state, Down) and after.state.ended is not None and after.state != before.state:
             self._memory.done(name)
-        self._say(before, after, event)
+        self._unsaid.append((before, after, event))
+        self._speak_soon()
         if after is not before:
             self._moved[name] = None
             self._report_soon()
@@ -489,6 +493,7 @@ class Supervisor:
 
     def _settle_close(self) -> None:
         if self._closed and not self._busy and not self._queue:
+            self._speak_all()
             self._report_all()
             closed, self._closed = self._closed, []
             for done in closed:
@@ -497,7 +502,7 @@ class Supervisor:
     # -- what is said
 
     def _report_soon(self) -> None:
-        if self._next_report is None:  # also where no unit moved: litter and files of no name are told of too
+        if self._next_report is None and not self._closing:  # also where no unit moved: litter and files of no name are told of too
             self._next_report = self._clock.callLater(REPORT_DELAY, self._report_slice)
 
     def _report_slice(self) -> None:
@@ -555,6 +560,26 @@ class Supervisor:
             if filename not in before.strays:
                 log.warn("bad file {filename}: {why}", filename=filename, why=why)
 
+    def _speak_soon(self) -> None:
+        if self._next_speech is None:
+            self._next_speech = self._clock.callLater(0, self._speak)
+
+    def _speak(self) -> None:
+        """Say in the log what has happened, once what is to be done has been, or too much is unsaid."""
+        self._next_speech = None
+        if not self._queue or len(self._unsaid) > REPORT_SLICE:
+            for _ in range(min(REPORT_SLICE, len(self._unsaid))):
+                self._say(*self._unsaid.popleft())
+        if self._unsaid:
+            self._speak_soon()
+
+    def _speak_all(self) -> None:
+        if self._next_speech is not None:
+            self._next_speech.cancel()
+            self._next_speech = None
+        while self._unsaid:
+            self._say(*self._unsaid.popleft())
+
     def _say(self, before: Unit, after: Unit, event: Event) -> None:
         name = after.name
         match event:
@@ -571,7 +596,7 @@ class Supervisor:
             return
         match after.state:
             case Backoff(until):
-                delay = max(0.0, until - self._clock.seconds())
+                delay = max(0.0, until - after.since)
                 log.info(
                     "{name} is started again in {delay:.1f} s, after {streak} early deaths in a row",
                     name=name,
@@ -580,7 +605,7 @@ class Supervisor:
                 )
             case Failed():
                 log.error("{name} is given up after {streak} early deaths in a row", name=name, streak=after.streak)
-            case Stopping(process, asked=True):
+            case Stopping(process, asked=True) if not after.closing:  # where everything stops, that has been said
                 log.info("stopping {name} ({pid})", name=name, pid=process.pid)
             case _:
                 pass

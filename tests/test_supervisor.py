@@ -1054,6 +1054,7 @@ def test_a_start_an_end_and_a_backoff_are_said(colony: Colony, heard: Heard) -> 
     colony.of("web").exits(3)
     colony.wait(2)
     colony.remove("web")
+    colony.wait(0)
 
     assert heard.lines("web") == [
         "started web as 100",

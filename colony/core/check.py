@@ -11,7 +11,6 @@ import json
 import math
 import re
 from collections import Counter, namedtuple
-from fnmatch import fnmatchcase
 from itertools import islice
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost ctl 4 ms
@@ -35,8 +34,9 @@ MAX_PROBLEMS = 100
 """As many as anybody reads; each costs time, and a file may be wrong sixty thousand times."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*")
-_IGNORED_ENDINGS = (".new", ".tmp", ".swp", ".swx", ".bak", ".orig", ".rej", ".rpmsave", ".rpmnew", ".rpmorig")
-_IGNORED_GLOBS = ("*~", "#*#", "*.dpkg-*", "*.ucf-*")
+_IGNORED = re.compile(
+    r"\..*|.*~|#.*#|.*\.(new|tmp|swp|swx|bak|orig|rej|rpmsave|rpmnew|rpmorig)|.*\.(dpkg|ucf)-.*", re.DOTALL
+)
 _MAX_ID = 2**32 - 2
 """The largest uid or gid; 2**32 - 1 means "unchanged" to setresuid(2)."""
 
@@ -71,11 +71,7 @@ class Malformed(Exception):
 
 def is_ignored(filename: str) -> bool:
     """Is this directory entry litter (editors', package managers', temporary files), never looked at?"""
-    return (
-        filename.startswith(".")
-        or filename.endswith(_IGNORED_ENDINGS)
-        or any(fnmatchcase(filename, pattern) for pattern in _IGNORED_GLOBS)
-    )
+    return _IGNORED.fullmatch(filename) is not None
 
 
 def name_of(filename: str) -> str:

@@ -107,7 +107,7 @@ class ProcessSpawner:
     # -- starting
 
     def spawn(self, start: Start, ended: Ended, *, recorded: bool = True) -> Pid:
-        """Start it; see `Spawner.spawn`. What is not ``recorded``, no later supervisor goes on with. Raises CannotStart."""
+        """Start it; see `Spawner.spawn`. No later supervisor goes on with what is not ``recorded``."""
         try:
             wanted = privileges.resolve(start.spec)
         except privileges.Refused as refused:
