@@ -25,7 +25,7 @@ Round = Callable[[Sequence[Peer], Path, int], Iterator[tuple[Peer, Samples | str
 """(peers in this round's order, the child, n) -> for each peer its samples, or why there are none."""
 
 
-PATIENCE = 5.0
+PATIENCE = 2.0
 """Seconds that a measurement waits for others on the machine to be quiet, before it is made all the same."""
 
 BUSY = "were made on a busy machine"
