@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import assert_never
 
 import attrs
 from pyrsistent import PMap, pmap
@@ -126,7 +127,7 @@ def _judge(desired: Desired, name: Name, defaults: Defaults) -> tuple[Wanted | N
         return desired.specs.get(name), desired.problems.get(name, ())
     if len(present) > 1:
         return _last_good(desired, name, defaults), (Problem("", f"{name} and {name}.json are both there"),)
-    match desired.files[present[0]]:
+    match content := desired.files[present[0]]:
         case Readable(data):
             try:
                 return Wanted(wire.parse_spec(data, defaults), data), ()
@@ -134,6 +135,8 @@ def _judge(desired: Desired, name: Name, defaults: Defaults) -> tuple[Wanted | N
                 return _last_good(desired, name, defaults), invalid.problems
         case Unreadable(reason):
             return _last_good(desired, name, defaults), (Problem("", reason),)
+        case _:
+            assert_never(content)
 
 
 def _last_good(desired: Desired, name: Name, defaults: Defaults) -> Wanted | None:

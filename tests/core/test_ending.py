@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colony.core.ending import advance, begin, insist
+from colony.core.ending import advance, again, begin, insist
 from colony.core.model import Rung, StopLadder, default_ladder
 from tests.strategies import ladders, steady
 
@@ -73,6 +73,14 @@ def test_insisting_twice_sends_nothing_more() -> None:
     ending, _ = insist(begin(LADDER, 0)[0])
 
     assert insist(ending) == (ending, ())
+
+
+def test_the_rung_it_stands_on_can_be_said_again() -> None:
+    first, _ = begin(LADDER, 0)
+    last, _ = insist(first)
+
+    assert again(first) == ("TERM", "CONT")
+    assert again(last) == ("KILL",)
 
 
 @steady

@@ -20,6 +20,7 @@ from colony.core.lifecycle import (
     Held,
     Insisted,
     Kill,
+    Learned,
     Released,
     RestartAsked,
     Running,
@@ -393,6 +394,21 @@ def test_the_policy_of_what_ran_decides(when: str, exit: Exit, then: State) -> N
 
 def test_a_process_that_is_done_early_is_done() -> None:
     assert dead(to(WANTED, spec=to(SPEC, restart=to(POLICY, when="failure"))), Exit(0), 0).state == DONE
+
+
+def test_how_it_ended_may_be_learned_later() -> None:
+    unit = dead(WANTED, Exit(None), 30)
+
+    learned, effects = step(unit, Learned(PID, Exit(3)), NOW + 1)
+
+    assert effects == ()
+    assert learned == to(unit, last_exit=Exit(3))
+
+
+def test_how_an_older_one_ended_is_learned_too_late() -> None:
+    unit = dead(WANTED, Exit(None), 30)
+
+    assert step(unit, Learned(Pid(7), Exit(3)), NOW + 1) == (unit, ())
 
 
 def test_the_last_exit_and_its_moment_are_kept() -> None:
