@@ -61,20 +61,32 @@ def _survivor(record: Record, pid: Pid, start_time: int | None, alive: bool) -> 
 
 
 def _resolved(intents: Collection[Record], pipes: str | None) -> list[Survivor]:
-    """Those whose start had happened though nobody wrote its pid down any more: each leads a session."""
+    """
+    Those whose start had happened though nobody wrote its pid down any more.
+
+    The main leads a session, and is older than what it has started into sessions of their own.
+    """
     by_token = {record.token: record for record in intents}
     by_pipe = {
         f"{pipes}/{record.name}.{record.token.rpartition('.')[2]}": record for record in intents if pipes is not None
     }
-    found = []
+    mains: dict[str, proc.Stat] = {}
     for pid in proc.pids():
         record = by_token.get(proc.token(pid) or "") or by_pipe.get(proc.output(pid) or "")
         if record is None:
             continue
         stat = proc.stat(pid)
         if stat is not None and not stat.ended and stat.session == pid:
-            found.append(_survivor(attrs.evolve(record, starts=record.starts + 1), stat.pid, stat.start_time, True))
-    return found
+            mains[record.token] = min(stat, mains.get(record.token, stat), key=_age)
+    return [
+        _survivor(attrs.evolve(by_token[token], starts=by_token[token].starts + 1), stat.pid, stat.start_time, True)
+        for token, stat in mains.items()
+    ]
+
+
+def _age(stat: proc.Stat) -> tuple[int, int]:
+    """Small for old; within one tick (10 ms) the numbers tell, unless they have just begun anew."""
+    return stat.start_time, stat.pid
 
 
 @attrs.frozen

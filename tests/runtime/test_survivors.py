@@ -166,6 +166,17 @@ def test_an_intent_without_a_pid_is_resolved_by_token_or_by_fifo(former: Former,
     assert (found.pid, found.alive, found.starts) == (survivor.pid, True, 3)
 
 
+def test_of_an_intent_that_is_a_family_by_now_the_eldest_is_the_main(former: Former) -> None:
+    survivor = former.left("setsid sleep 1000 & echo $! > child; setsid sleep 1000 & wait")
+    former.adopt(survivor)
+    child = former.machine.number("child")
+    former.loop.until(lambda: (stat := proc.stat(child)) is not None and stat.session == child)
+
+    [found] = survivors([record(survivor, pid=None, start_time=None)], str(former.machine.pipes))
+
+    assert found.pid == survivor.pid
+
+
 def test_an_intent_that_came_to_nothing_is_left_out(former: Former) -> None:
     intent = Record(Name("web"), f"{'c' * 16}.{'0' * 16}", "d")
     assert survivors([intent], str(former.machine.pipes)) == []
