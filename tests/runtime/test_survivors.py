@@ -167,7 +167,7 @@ def test_an_intent_without_a_pid_is_resolved_by_token_or_by_fifo(former: Former,
 
 
 def test_of_an_intent_that_is_a_family_by_now_the_eldest_is_the_main(former: Former) -> None:
-    survivor = former.left("setsid sleep 1000 & echo $! > child; setsid sleep 1000 & wait")
+    survivor = former.left("setsid sleep 1000 & echo $! > child; wait")
     former.adopt(survivor)
     child = former.machine.number("child")
     former.loop.until(lambda: (stat := proc.stat(child)) is not None and stat.session == child)
