@@ -88,6 +88,9 @@ GENERATION_ADOPTED = 1
 REPORT_DELAY = 0.02
 """Seconds that a report waits for more to tell: starting again comes before telling of it."""
 
+REPORT_DELAY_CLOSING = 0.5
+"""The same while everything is being stopped, which mostly is over by then."""
+
 REPORT_SLICE = 64
 """Names told of in one reactor turn."""
 
@@ -502,8 +505,10 @@ class Supervisor:
     # -- what is said
 
     def _report_soon(self) -> None:
-        if self._next_report is None and not self._closing:  # also where no unit moved: litter and files of no name are told of too
-            self._next_report = self._clock.callLater(REPORT_DELAY, self._report_slice)
+        # Also where no unit moved: litter, and files of no name, are told of too.
+        if self._next_report is None:
+            delay = REPORT_DELAY_CLOSING if self._closing else REPORT_DELAY
+            self._next_report = self._clock.callLater(delay, self._report_slice)
 
     def _report_slice(self) -> None:
         self._next_report = None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+import pwd
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, NoReturn
@@ -36,6 +37,7 @@ from colony.runtime.launch import Launcher
 from colony.runtime.locks import DirectoryLock, Taken
 from colony.runtime.logs import Relay, relay_for
 from colony.runtime.own_log import OwnLog
+from colony.runtime.ownership import Ownership, Untrusted
 from colony.runtime.records import Records
 from colony.runtime.rounds import Rounds
 from colony.runtime.spawn import ProcessSpawner
@@ -68,6 +70,17 @@ class Options(usage.Options):
         ["minrestartdelay", "m", "1", "seconds of the first backoff"],
         ["maxrestartdelay", "M", "3600", "seconds that a backoff grows to"],
     ]
+    optFlags: ClassVar = [
+        ["no-strict-modes", None, "as root, obey files whoever has written them"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
+        self["trust-user"] = []
+
+    def opt_trust_user(self, name: str) -> None:
+        """as root, also obey files of this user; repeatable"""
+        self["trust-user"].append(name)
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """Twisted would print all its help, and exit with 64."""
@@ -92,6 +105,8 @@ class Settings:
     pids: str | None
     frequency: float
     defaults: Defaults
+    trusted: frozenset[int] | None = None
+    """The uids whose files are obeyed; None for everybody's."""
 
     @classmethod
     def read(cls, options: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
@@ -114,7 +129,8 @@ class Settings:
             limit=seconds("maxrestartdelay"),
         )
         pids = os.path.abspath(options["pid"]) if options["pid"] else None
-        return cls(config, messages, state, pids, seconds("frequency", 0.01), defaults)
+        trusted = _trusted(options["trust-user"], strict=not options["no-strict-modes"])
+        return cls(config, messages, state, pids, seconds("frequency", 0.01), defaults, trusted)
 
     @property
     def colony(self) -> str:
@@ -128,6 +144,19 @@ def _directory(path: str | None, option: str) -> str:
     if os.path.exists(path) and not os.path.isdir(path):
         refuse(f"--{option} {path} is not a directory")
     return os.path.abspath(path)
+
+
+def _trusted(names: Iterable[str], *, strict: bool) -> frozenset[int] | None:
+    """Root's, and those of the users of these names or uids; None where nobody's files are to be judged."""
+    uids = {0}
+    for name in names:
+        try:
+            uids.add(pwd.getpwnam(name).pw_uid)
+        except KeyError:
+            if not (name.isascii() and name.isdecimal()):
+                refuse(f"--trust-user {name}: no such user")
+            uids.add(int(name))
+    return frozenset(uids) if strict and os.geteuid() == 0 else None
 
 
 def _seconds(options: Mapping[str, Any], option: str, low: float = 0.0) -> float:
@@ -165,6 +194,8 @@ def makeService(options: Options) -> Service:
             except OSError:
                 pass  # the rounds say so, and wait for it
             break
+    if hand_over is None:  # else the self-check has asked, and what runs already is not to be left alone for this
+        refuse_untrusted(settings)
     own_log = OwnLog()
     relay = relay_for(options.parent, sys.argv[1:], own_log.write)
 
@@ -175,10 +206,30 @@ def makeService(options: Options) -> Service:
     return ColonyService(reactor, settings, inheritance, locks, own_log, relay, options.parent, hand_over)
 
 
+def refuse_untrusted(settings: Settings) -> None:
+    """Raises SystemExit where others may decide what runs, by CONFIG, or what goes on, by STATE."""
+    ownership = Ownership(settings.trusted)
+    for option, path in (("config", settings.config), ("state", settings.state)):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue  # it is not there yet; whoever looks into it judges it then
+        try:
+            ownership.require_directory(path, descriptor)
+        except Untrusted as untrusted:
+            refuse(f"--{option} is not to be trusted: {untrusted}; or give --no-strict-modes")
+        except OSError as error:
+            refuse(f"cannot tell who may write --{option} {path}: {error.strerror}")
+        finally:
+            os.close(descriptor)
+
+
 def self_check(settings: Settings) -> NoReturn:
     """What an upgrade wants to know of new code: it is there, and can read what it would go on with. Exits."""
+    refuse_untrusted(settings)
     with suppress(Unseen):
-        listing = Watch(settings.config, check.MAX_SPEC_BYTES, time.monotonic).look()
+        ownership = Ownership(settings.trusted)
+        listing = Watch(settings.config, check.MAX_SPEC_BYTES, time.monotonic, ownership=ownership).look()
         desired, names = fold(Desired(), listing, settings.defaults)
         sys.stdout.write(f"colony {colony.__version__} can read {len(desired.specs)} of {len(names)} process files\n")
     list(Records(lambda: os.path.join(settings.state, "records")).read())
@@ -242,13 +293,22 @@ class ColonyService(Service):
             self._report,
             lambda: self._rounds.scan(),
         )
-        self._watch = Watch(settings.config, check.MAX_SPEC_BYTES, self._reactor.seconds, identity=self._state.seen())
+        ownership = Ownership(settings.trusted)
+        if settings.trusted is None and os.geteuid() == 0:
+            log.warn("strict modes are off: root obeys the files of anybody who can write them")
+        self._watch = Watch(
+            settings.config,
+            check.MAX_SPEC_BYTES,
+            self._reactor.seconds,
+            identity=self._state.seen(),
+            ownership=ownership,
+        )
         self._rounds = Rounds(
             self._reactor,
             settings.frequency,
             *self._locks,
             self._watch,
-            Inbox(settings.messages, self._supervisor.obey, self._state.answer, self._reactor.seconds),
+            Inbox(settings.messages, self._supervisor.obey, self._state.answer, self._reactor.seconds, ownership),
             self._take,
             self._point,
         )
@@ -354,8 +414,14 @@ class ColonyService(Service):
 
     def _report(self, report: Report) -> None:
         self._last_report = report
+        trouble: OSError | None = None
         for reporter in self._reporters:
-            reporter(report)
+            try:
+                reporter(report)
+            except OSError as error:  # the others are told all the same
+                trouble = error
+        if trouble is not None:
+            raise trouble
 
     def _about(self) -> dict[str, object]:
         return {

@@ -261,8 +261,13 @@ class Unit:
 
     @property
     def process(self) -> Running | None:
-        """What runs, or is being stopped."""
+        """What runs, or is being stopped, or has left others behind that are."""
         return self.state.process if isinstance(self.state, Up | Stopping) else None
+
+    @property
+    def main(self) -> Running | None:
+        """What runs: the process whose pid is its own still."""
+        return None if isinstance(self.state, Stopping) and self.state.exit is not None else self.process
 
 
 def step(unit: Unit, event: Event, now: float) -> tuple[Unit, tuple[Effect, ...]]:

@@ -31,7 +31,7 @@ class PidFiles:
         for name in report.moved:
             unit = report.units.get(name)
             try:
-                self._tell(name, None if unit is None or unit.process is None else unit.process.pid)
+                self._tell(name, None if unit is None or unit.main is None else unit.main.pid)
             except OSError as error:
                 failed = error
         if failed is not None:

@@ -84,7 +84,7 @@ def _last(unit: Unit) -> str:
 
 def status(unit: Unit, desired: Desired, clocks: Clocks) -> dict[str, object]:
     """What ``status/NAME.json`` holds."""
-    process = unit.process
+    process = unit.main
     last = unit.last_exit
     return {
         "name": unit.name,

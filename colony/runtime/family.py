@@ -39,13 +39,20 @@ def become_subreaper() -> bool:
         return False
 
 
-def children() -> frozenset[Pid]:
-    """Our children, zombies too, one that ends in this moment perhaps not; empty where the kernel does not tell."""
+def orphans(mains: Collection[Pid], unreaped: int | None = None) -> frozenset[Pid]:
+    """
+    Our children that are not among ``mains``: what has lost its parent, zombies too; nobody where the kernel is silent.
+
+    ``unreaped`` is how many of the mains are our children still: where the kernel has no more, there is no orphan.
+    """
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
-            return frozenset(Pid(int(pid)) for pid in file.read().split())
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb", buffering=0) as file:
+            data = file.read()
     except OSError:
         return frozenset()
+    if unreaped is not None and data.count(b" ") <= unreaped:
+        return frozenset()
+    return frozenset(Pid(int(pid)) for pid in data.split()).difference(mains)
 
 
 def has_group(main: Pid) -> bool:

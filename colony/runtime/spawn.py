@@ -101,6 +101,7 @@ class ProcessSpawner:
         self._families: dict[Pid, _Process] = {}
         self._family_pace = 0.0
         self._family_look: IDelayedCall | None = None
+        self._children = 0
         self._orphans: frozenset[Pid] | None = None
         self._strays_look: IDelayedCall | None = None
 
@@ -148,6 +149,7 @@ class ProcessSpawner:
 
     def _watch(self, process: _Process) -> None:
         self._processes[process.pid] = process
+        self._children += process.is_child
         try:
             process.watch()
         except OSError as error:  # no pidfd to be had: ask for it again and again
@@ -227,13 +229,14 @@ class ProcessSpawner:
 
     def _reap_strays(self) -> None:
         self._strays_look = None
-        for pid in family.children() - self._processes.keys():
+        for pid in family.orphans(self._processes.keys()):
             with suppress(ChildProcessError):
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
 
     def reaped(self, process: _Process) -> None:
         """The main process is no more; is anybody left?  Two system calls say so, unless there is."""
         self._unwatched.pop(process.pid, None)
+        self._children -= process.is_child
         process.channel.drain()
         if process.is_child and not family.has_group(process.pid) and not self._has_orphans(process.kin):
             self._finish_family(process)
@@ -247,7 +250,7 @@ class ProcessSpawner:
             return False
         if self._orphans is None:
             # One reading for every exit of this reactor turn: they all died before it.
-            self._orphans = family.children() - self._processes.keys()
+            self._orphans = family.orphans(self._processes.keys(), self._children)
             self._reactor.callLater(0, self._forget_orphans)
         return any(proc.token(pid) == kin.token for pid in self._orphans)
 

@@ -101,7 +101,12 @@ def test_status_tells_of_what_runs() -> None:
         (
             UNIT,
             Stopping(PROCESS, Ending(LADDER, 0, 105.0), asked=False, exit=Exit(1), ended=89.5),
-            {"state": "stopping", "why": "exited with code 1, and left others behind; sent TERM"},
+            {
+                "state": "stopping",
+                "why": "exited with code 1, and left others behind; sent TERM",
+                "pid": None,  # its number may be anybody's before long
+                "digest": None,
+            },
         ),
         (
             to(UNIT, held=True),
