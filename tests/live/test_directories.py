@@ -152,14 +152,17 @@ def test_a_config_that_becomes_a_file_stops_nothing_and_heals(colony: Colony, we
     assert colony.running("web") == [web]
 
 
-def test_a_messages_directory_that_is_replaced_is_obeyed_again(colony: Colony, web: int) -> None:
-    shutil.rmtree(colony.messages)
-    colony.messages.mkdir()
-    colony.ask("RESTART", name="web")
-    colony.runs("web", instead_of=web)
-    colony.wait_for(lambda: (colony.messages / ".state").exists())
-    assert (colony.messages / ".state").read_text().strip() == str(colony.state)
-    colony.obeys_at_once()
+def test_a_messages_directory_that_is_replaced_is_obeyed_again(place: Colony) -> None:
+    place.start("--frequency", "0.5")  # what goes while it is held open is seen at a slow look alone
+    place.write("web", *SLEEP)
+    pid = place.runs("web")
+    shutil.rmtree(place.messages)
+    place.messages.mkdir()
+    place.ask("RESTART", name="web")
+    place.runs("web", instead_of=pid, seconds=AT_ONCE)
+    place.wait_for(lambda: (place.messages / ".state").exists())
+    assert (place.messages / ".state").read_text().strip() == str(place.state)
+    place.obeys_at_once()
 
 
 # -- STOP
