@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import attrs
 from twisted.logger import Logger
@@ -13,6 +14,7 @@ from twisted.logger import Logger
 from colony.core import check, wire
 from colony.core.desired import Readable
 from colony.core.model import Answer, Message, NotYet
+from colony.runtime.ownership import Ownership, Untrusted
 from colony.runtime.watch import Signature, list_directory, open_directory, read, sign
 
 log = Logger(namespace="colony")
@@ -73,8 +75,12 @@ class Inbox:
         obey: Callable[[Message], Answer | NotYet],
         answer: Callable[[str, str | None, str | None, Answer], None],
         clock: Callable[[], float],
+        ownership: Ownership | None = None,
     ) -> None:
+        """``ownership`` judges who may ask where everybody may write; elsewhere the directory's mode says who may."""
         self._path = path
+        self._ownership = ownership or Ownership()
+        self._judged = False
         self._obey = obey
         self._answer = answer
         self._clock = clock
@@ -91,6 +97,7 @@ class Inbox:
         """Handle up to `BATCH` messages; returns whether some are left. Raises Unseen."""
         directory = open_directory(self._path)
         try:
+            self._judged = self._ownership.everybody_may_write(directory)
             if not self._queue:
                 there = sorted(f for f in list_directory(directory, self._path) if not check.is_ignored(f))
                 self._queue.extend(there)
@@ -144,9 +151,12 @@ class Inbox:
         if len(os.fsencode(filename)) > _MAX_FILENAME_BYTES:
             return known, _broken(f"its file's name is longer than {_MAX_FILENAME_BYTES} bytes")
         try:
-            known, content = read(directory, filename, check.MAX_MESSAGE_BYTES, follow=False)
+            require = partial(self._require, filename)
+            known, content = read(directory, filename, check.MAX_MESSAGE_BYTES, require, follow=False)
         except FileNotFoundError:
             raise
+        except Untrusted as untrusted:
+            return known, _Refusal(Answer(code=1, error=str(untrusted)), 0.0)
         except OSError as error:
             return known, attrs.evolve(_broken(f"cannot be read: {error.strerror}"), unread=True)
         if not isinstance(content, Readable):
@@ -156,6 +166,10 @@ class Inbox:
         except wire.Invalid as invalid:
             patience = 0.0 if invalid.whole else PATIENCE_BROKEN
             return known, _Refusal(Answer(code=1, error=str(invalid)), patience, invalid.kind, invalid.by)
+
+    def _require(self, filename: str, descriptor: int, found: os.stat_result) -> None:
+        if self._judged:
+            self._ownership.require_file(os.path.join(self._path, filename), descriptor, found)
 
     def _finish(
         self, directory: int, filename: str, known: Signature, kind: str | None, by: str | None, answer: Answer
@@ -179,17 +193,22 @@ class Inbox:
     def _set_aside(self, directory: int, filename: str, known: Signature, refusal: _Refusal) -> None:
         self._answer(filename, refusal.kind, refusal.by, refusal.answer)
         try:
-            with suppress(FileExistsError):
-                os.mkdir(_BAD, 0o700, dir_fd=directory)
-            os.rename(filename, f"{_BAD}/{filename}", src_dir_fd=directory, dst_dir_fd=directory)
+            bad = _open_bad(directory)
         except OSError as error:
             self._stays(filename, known, error)
             return
+        try:
+            os.rename(filename, filename, src_dir_fd=directory, dst_dir_fd=bad)
+            _prune(bad, _BAD_KEPT)
+        except OSError as error:
+            self._stays(filename, known, error)
+            return
+        finally:
+            os.close(bad)
         self._pending.pop(filename, None)
         log.warn(
             "message {filename} set aside in {bad}: {error}", filename=filename, bad=_BAD, error=refusal.answer.error
         )
-        _prune(os.path.join(self._path, _BAD), _BAD_KEPT)
 
     def _stays(self, filename: str, known: Signature, error: OSError) -> None:
         if filename not in self._pending or self._pending[filename].refusal is not None:
@@ -205,13 +224,24 @@ def _broken(reason: str) -> _Refusal:
     return _Refusal(Answer(code=1, error=reason), PATIENCE_BROKEN)
 
 
-def _prune(path: str, keep: int) -> None:
+def _open_bad(directory: int) -> int:
+    """
+    The place for what is set aside, made if it is missing. Raises OSError.
+
+    Never by a link: who may write here would lead us to move and remove files anywhere.
+    """
+    with suppress(FileExistsError):
+        os.mkdir(_BAD, 0o700, dir_fd=directory)
+    return os.open(_BAD, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+
+
+def _prune(directory: int, keep: int) -> None:
     """Leave the newest ``keep`` entries; what cannot be removed stays."""
-    with suppress(OSError), os.scandir(path) as entries:
+    with suppress(OSError), os.scandir(directory) as entries:
         oldest_first = sorted(entries, key=lambda entry: entry.stat(follow_symlinks=False).st_mtime_ns)
         for entry in oldest_first[: max(0, len(oldest_first) - keep)]:
             with suppress(OSError):
                 if entry.is_dir(follow_symlinks=False):
-                    os.rmdir(entry.path)
+                    os.rmdir(entry.name, dir_fd=directory)
                 else:
-                    os.unlink(entry.path)
+                    os.unlink(entry.name, dir_fd=directory)

@@ -38,6 +38,17 @@ class Modes:
     group: int | None
 
 
+def _head(path: str, size: int) -> bytes | None:
+    """What a file begins with; None if it cannot be read at once, as a FIFO that somebody has put there."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, size)
+        finally:
+            os.close(descriptor)
+    return None
+
+
 def modes(messages: os.stat_result) -> Modes:
     """If the group of MESSAGES may write there, it may read what is told; otherwise only we may."""
     if messages.st_mode & stat.S_IWGRP:
@@ -109,9 +120,8 @@ class StateDirectory:
         """Say in MESSAGES where STATE is. Raises OSError."""
         data = self.path.encode() + b"\n"
         pointer = os.path.join(messages, ".state")
-        with suppress(OSError), open(pointer, "rb") as file:
-            if file.read() == data:
-                return
+        if _head(pointer, len(data) + 1) == data:
+            return
         atomic.write(pointer, data, mode=stat.S_IMODE(os.stat(messages).st_mode) & 0o644, durable=False)
 
     def pipes(self) -> str | None:

@@ -11,11 +11,13 @@ import os
 import stat
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 
 import attrs
 
 from colony.core import check
 from colony.core.desired import Content, Listing, Readable, Unreadable
+from colony.runtime.ownership import Ownership, Untrusted
 
 CONFIRM = 0.2
 """Seconds after which a missing file is looked for again: git and editors unlink, then create."""
@@ -90,11 +92,13 @@ def _refusal(found: os.stat_result) -> Unreadable | None:
     return Unreadable(next((f"{kind}, not a file" for is_kind, kind in _KINDS if is_kind(found.st_mode)), "not a file"))
 
 
-def read(directory: int, filename: str, limit: int, *, follow: bool) -> tuple[Signature, Content]:
+def read(
+    directory: int, filename: str, limit: int, require: Callable[[int, os.stat_result], None], *, follow: bool
+) -> tuple[Signature, Content]:
     """
     What an entry holds, never blocking and never more than ``limit`` bytes, and its signature from before the reading.
 
-    Raises OSError.
+    ``require`` is asked about the very file that is then read. Raises what that raises, and OSError.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     descriptor = os.open(filename, flags, dir_fd=directory)
@@ -102,6 +106,7 @@ def read(directory: int, filename: str, limit: int, *, follow: bool) -> tuple[Si
         found = os.fstat(descriptor)
         if refusal := _refusal(found):
             return signature(found), refusal
+        require(descriptor, found)
         data = b""
         while len(data) <= limit and (chunk := os.read(descriptor, limit + 1 - len(data))):
             data += chunk
@@ -135,9 +140,11 @@ class Watch:
         clock: Callable[[], float],
         wall: Callable[[], float] = time.time,
         identity: Identity | None = None,
+        ownership: Ownership | None = None,
     ) -> None:
         """``identity`` is that of the directory when somebody before us last saw files in it; None if nobody did."""
         self._path = path
+        self._ownership = ownership or Ownership()
         self._limit = limit
         self._clock = clock
         self._wall = wall
@@ -164,9 +171,24 @@ class Watch:
         """
         directory = open_directory(self._path)
         try:
+            self._require_directory(directory)
             return self._look(directory, names)
         finally:
             os.close(directory)
+
+    def _require_directory(self, directory: int) -> None:
+        try:
+            self._ownership.require_directory(self._path, directory)
+            self._ownership.note_group("directory", self._path, os.fstat(directory))
+        except Untrusted as untrusted:
+            raise Unseen(str(untrusted)) from None
+        except OSError as error:
+            raise Unseen(f"cannot tell who may write {self._path}: {error.strerror}") from None
+
+    def _require_file(self, name: str, descriptor: int, found: os.stat_result) -> None:
+        path = os.path.join(self._path, name)
+        self._ownership.require_file(path, descriptor, found)
+        self._ownership.note_group("file", path, found)
 
     def _look(self, directory: int, names: Collection[str] | None) -> Listing:
         found = os.fstat(directory)
@@ -220,12 +242,14 @@ class Watch:
             if refusal is not None:
                 content = refusal
             else:
-                known, content = read(directory, name, self._limit, follow=True)
+                known, content = read(directory, name, self._limit, partial(self._require_file, name), follow=True)
                 if abs(self._wall() - known[4] / 1e9) < _YOUNG:
                     known = None
                     self._unsure[name] = now + CONFIRM
         except FileNotFoundError:
             raise
+        except Untrusted as untrusted:  # to change that is to change the file's ctime
+            content = Unreadable(str(untrusted))
         except OSError as error:
             known, content = None, Unreadable(f"cannot be read: {error.strerror}")
         news = entry is None or entry.missed is not None or entry.content != content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from colony.tap import Options, Settings
 
 
 def read(*arguments: str, **environ: str) -> Settings:
-    options = Options()  # type: ignore[no-untyped-call]  # Twisted's
+    options = Options()
     options.parseOptions(list(arguments))
     return Settings.read(options, environ)
 
@@ -24,7 +25,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_two_directories_are_enough(here: Path) -> None:
     settings = read("--config", "c", "--messages", "m")
-    assert settings == Settings(str(here / "c"), str(here / "m"), str(here / "c.state"), None, 10.0, Defaults())
+    trusted = frozenset({0}) if os.geteuid() == 0 else None
+    places = str(here / "c"), str(here / "m"), str(here / "c.state")
+    assert settings == Settings(*places, None, 10.0, Defaults(), trusted)
     assert list(here.iterdir()) == []
 
 
@@ -78,3 +81,21 @@ def test_a_mistake_is_one_line(here: Path, arguments: str, why: str) -> None:
     with pytest.raises(SystemExit) as raised:
         read(*arguments.split())
     assert raised.value.code == why
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files are judged where root would obey them")
+def test_root_trusts_itself_and_whom_it_is_told_to_by_name_or_by_number(here: Path) -> None:
+    config = ["--config", "c", "--messages", "m"]
+    assert read(*config).trusted == frozenset({0})
+    assert read(*config, "--trust-user", "daemon", "--trust-user=54321").trusted == frozenset({0, 1, 54321})
+    assert read(*config, "--trust-user", "daemon", "--no-strict-modes").trusted is None
+    os.seteuid(65534)
+    try:
+        assert read(*config).trusted is None
+    finally:
+        os.seteuid(0)
+
+
+def test_a_trusted_user_that_is_not_there_is_refused(here: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^colony: --trust-user no-such: no such user$"):
+        read("--config", "c", "--messages", "m", "--trust-user", "no-such")
