@@ -217,6 +217,22 @@ def test_where_a_group_may_ask_its_members_are_obeyed(place: Colony) -> None:
     place.runs("web", instead_of=pid, seconds=AT_ONCE)
 
 
+def test_nothing_listens(colony: Colony) -> None:
+    colony.obeys_at_once()
+    assert colony.supervisor is not None
+    folder = Path(f"/proc/{colony.supervisor.pid}")
+    links = [os.readlink(entry) for entry in (folder / "fd").iterdir()]
+    own = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
+    there = set()
+    for table in ("tcp", "tcp6", "udp", "udp6", "raw"):
+        if (folder / "net" / table).exists():
+            there |= {line.split()[9] for line in (folder / "net" / table).read_text().splitlines()[1:]}
+    # Of a socket in the file system: flags with __SO_ACCEPTCON, then type, state and inode.
+    lines = [line.split() for line in (folder / "net" / "unix").read_text().splitlines()[1:]]
+    there |= {fields[6] for fields in lines if int(fields[3], 16) & 0x10000}
+    assert own & there == set()
+
+
 def test_who_may_ask_cannot_make_colony_hang_or_write_where_he_may_not(place: Colony) -> None:
     os.mkfifo(place.messages / ".state")
     elsewhere = place.folder / "elsewhere"
