@@ -69,6 +69,7 @@ class Options(usage.Options):
         ["killtime", "k", "5", "seconds from TERM to KILL"],
         ["minrestartdelay", "m", "1", "seconds of the first backoff"],
         ["maxrestartdelay", "M", "3600", "seconds that a backoff grows to"],
+        ["orphans", None, "adopt", "adopt or kill: what becomes of processes whose supervisor was killed"],
     ]
     optFlags: ClassVar = [
         ["no-strict-modes", None, "as root, obey files whoever has written them"],
@@ -106,6 +107,7 @@ class Settings:
     frequency: float
     defaults: Defaults
     trusted: frozenset[int] | None = None
+    adopt: bool = True
     """The uids whose files are obeyed; None for everybody's."""
 
     @classmethod
@@ -130,7 +132,10 @@ class Settings:
         )
         pids = os.path.abspath(options["pid"]) if options["pid"] else None
         trusted = _trusted(options["trust-user"], strict=not options["no-strict-modes"])
-        return cls(config, messages, state, pids, seconds("frequency", 0.01), defaults, trusted)
+        if options["orphans"] not in ("adopt", "kill"):
+            refuse(f"--orphans {options['orphans']} is neither adopt nor kill")
+        adopt = options["orphans"] == "adopt"
+        return cls(config, messages, state, pids, seconds("frequency", 0.01), defaults, trusted, adopt)
 
     @property
     def colony(self) -> str:
@@ -336,6 +341,8 @@ class ColonyService(Service):
         self._open_state()
         signal.signal(signal.SIGCHLD, lambda *_: self._reactor.callFromThread(self._spawner.reap_strays))
         found = survivors(self._state.records.read(), self._state.pipes())
+        if not self._settings.adopt:  # they are stopped as what is not wanted any more is, by their own ladders
+            found = [attrs.evolve(survivor, stale=True) for survivor in found]
         ladder = default_ladder(self._settings.defaults.killtime)
         spared = {survivor.token for survivor in found if survivor.alive}
         clearing = Clearing(self._reactor, self._settings.colony, ladder, spared)

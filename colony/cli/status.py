@@ -136,6 +136,13 @@ def _notes(told: Sequence[Mapping[str, Any]], supervisor: Mapping[str, Any]) -> 
     for entry, reason in sorted((supervisor.get("broken") or {}).items()):
         if entry.removesuffix(".json") not in known:
             notes.append(visible(f"! {entry}: {reason}"))
+    missing_ones = sorted(name for name, there in (supervisor.get("capabilities") or {}).items() if not there)
+    if missing_ones:
+        notes.append(visible(f"! the supervisor has to do without: {', '.join(missing_ones)}"))
+    if supervisor.get("log_dropped"):
+        notes.append(
+            f"! {supervisor['log_dropped']} bytes of the supervisor's log were dropped: nobody took them in time"
+        )
     return notes
 
 

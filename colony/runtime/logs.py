@@ -164,6 +164,11 @@ class Channel:
             channel._path = None
         return channel
 
+    @property
+    def is_full(self) -> bool:
+        """Would its writers have to wait?  A pipe counts in pages, and may be full before its last byte."""
+        return unread(self._fd) > CHUNK - 4096
+
     def start(self) -> None:
         """The child has its end now: read what comes."""
         if self._path is None:

@@ -144,6 +144,8 @@ class ProcessSpawner:
         process = _Process(self, survivor.name, survivor.pid, kin, ended, channel, None)
         process.is_child = found.parent == os.getpid()
         process.code_decides = spec.restart.when == "failure"
+        if channel.is_full:
+            log.warn("{name} had to wait: its pipe was full, and nobody read", name=survivor.name)
         channel.start()
         self._watch(process)
 
