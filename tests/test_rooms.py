@@ -45,6 +45,8 @@ ROOMS: Mapping[str, Room] = {
     "colony/runtime/": _RUNTIME,
     "colony/scheduler.py": Room(("colony.core", "colony.runtime"), (*_VALUES, "twisted")),
     "colony/supervisor.py": _CELL,
+    "colony/options.py": Room(("colony.core",), (*_VALUES, "twisted")),
+    "colony/service.py": Room(("colony",), (*_VALUES, "twisted", "zope")),
     "colony/tap.py": Room(("colony",), (*_VALUES, "twisted", "zope")),
     "twisted/plugins/": Room((), ("twisted",)),
 }

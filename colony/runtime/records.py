@@ -104,7 +104,10 @@ class Records:
             if check.name_problem(name) is not None:
                 continue
             with suppress(OSError, ValueError, TypeError, KeyError):
-                with open(os.path.join(folder, entry), "rb") as file:
+                # Whatever is there, opening it does not wait: it may have been replaced by a FIFO.
+                with open(
+                    os.open(os.path.join(folder, entry), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
+                ) as file:
                     value = json.loads(file.read(_SIZE))
                 if isinstance(value, dict) and value.pop("boot_id") == self._boot_id:
                     record = _record(Name(name), value)
@@ -120,7 +123,9 @@ class Records:
         del value["name"]
         try:
             descriptor = os.open(
-                os.path.join(folder, f"{record.name}.json"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
+                os.path.join(folder, f"{record.name}.json"),
+                os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC,
+                0o600,
             )
             try:
                 os.pwrite(descriptor, json.dumps(value).encode().ljust(_SIZE), 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from colony.core.model import Defaults
-from colony.tap import Options, Settings
+from colony.options import Options, Settings
 
 
 def read(*arguments: str, **environ: str) -> Settings:

@@ -1,0 +1,290 @@
+"""Everything put together: it begins with what a supervisor before it left, and ends when every process has."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+
+import colony
+from colony.core import check
+from colony.core.desired import Listing
+from colony.core.environment import finish
+from colony.core.model import Report, Survivor, default_ladder, timestamp
+from colony.options import Settings
+from colony.report.pidfiles import PidFiles
+from colony.report.status import Clocks, StatusFiles
+from colony.runtime.adopt import Clearing, survivors
+from colony.runtime.family import become_subreaper
+from colony.runtime.inbox import Inbox
+from colony.runtime.inheritance import Inheritance, ignore, unblock_signals
+from colony.runtime.later import Later
+from colony.runtime.launch import Launcher
+from colony.runtime.locks import DirectoryLock
+from colony.runtime.logs import Relay
+from colony.runtime.own_log import OwnLog
+from colony.runtime.ownership import Ownership
+from colony.runtime.rounds import Rounds
+from colony.runtime.spawn import ProcessSpawner
+from colony.runtime.state import StateDirectory
+from colony.runtime.upgrade import HandOver, Upgrade
+from colony.runtime.watch import Watch
+from colony.supervisor import Supervisor
+
+log = Logger(namespace="colony")
+
+# Any is the global reactor, which Twisted types as a module.
+
+
+class ColonyService(Service):
+    """Everything, put together; ends when every process has."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        inheritance: Inheritance,
+        locks: tuple[DirectoryLock, DirectoryLock],
+        own_log: OwnLog,
+        relay: Relay,
+        parent: Mapping[str, object] | None = None,
+        hand_over: HandOver | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._later = Later()
+        self._quitting = False
+        self._cleared: Deferred[None] = succeed(None)
+        self._reporters: list[Callable[[Report], None]] = []
+        self._state = StateDirectory(settings.state, self._later)
+        self._own_log = own_log
+        self._parent = parent
+        self._partial = {} if hand_over is None else hand_over.partial
+        self._last_report: Report | None = None
+        self._refused: dict[str, str] | None = None
+        self._relay = relay
+        self._inheritance = inheritance
+        self._locks = locks
+        self._clocks = Clocks(reactor.seconds, time.time)
+        self._started = timestamp(time.time())
+
+    def startService(self) -> None:
+        """Put it together; begin once the reactor runs, and with it the handlers of signals."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's
+        settings = self._settings
+        self._later.start()
+        self._subreaper = become_subreaper()
+        self._spawner = ProcessSpawner(
+            self._reactor,
+            self._relay,
+            Launcher(self._inheritance),
+            partial(finish, inherited=dict(os.environ)),
+            pipes=self._state.pipes,
+            records=self._state.records,
+            subreaper=self._subreaper,
+            partial=self._partial,
+        )
+        self._supervisor = Supervisor(
+            self._reactor,
+            self._spawner,
+            self._state,
+            settings.colony,
+            settings.defaults,
+            self._report,
+            lambda: self._rounds.scan(),
+        )
+        ownership = Ownership(settings.trusted)
+        if settings.trusted is None and os.geteuid() == 0:
+            log.warn("strict modes are off: root obeys the files of anybody who can write them")
+        self._watch = Watch(
+            settings.config,
+            check.MAX_SPEC_BYTES,
+            self._reactor.seconds,
+            identity=self._state.seen(),
+            ownership=ownership,
+        )
+        self._rounds = Rounds(
+            self._reactor,
+            settings.frequency,
+            *self._locks,
+            self._watch,
+            Inbox(settings.messages, self._supervisor.obey, self._state.answer, self._reactor.seconds, ownership),
+            self._take,
+            self._point,
+        )
+        self._handle_signals()
+        self._reactor.callWhenRunning(self._begin)
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when every process has been stopped, and nothing of what it started is left."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's
+        ignore(signal.SIGTERM, signal.SIGINT)
+        log.info("stopping every process")
+        self._rounds.end()
+        # What a supervisor before us left behind is gone, or adopted, before everything is stopped.
+        return self._cleared.addCallback(lambda _: self._close()).addCallback(lambda _: self._end())
+
+    def _close(self) -> Deferred[None]:
+        closed = self._supervisor.close()
+        if self._quitting:
+            self._supervisor.insist()
+        return closed
+
+    def _begin(self) -> None:
+        self._own_log.start()
+        unblock_signals()
+        self._open_state()
+        signal.signal(signal.SIGCHLD, lambda *_: self._reactor.callFromThread(self._spawner.reap_strays))
+        found = survivors(self._state.records.read(), self._state.pipes())
+        if not self._settings.adopt:  # they are stopped as what is not wanted any more is, by their own ladders
+            found = [attrs.evolve(survivor, stale=True) for survivor in found]
+        ladder = default_ladder(self._settings.defaults.killtime)
+        spared = {survivor.token for survivor in found if survivor.alive}
+        clearing = Clearing(self._reactor, self._settings.colony, ladder, spared)
+        self._cleared = clearing.gone
+        _ = clearing.gone.addCallback(lambda _: self._go(found)).addErrback(
+            lambda failure: log.failure("cannot begin", failure=failure)
+        )
+        clearing.begin()
+
+    def _go(self, found: list[Survivor]) -> None:
+        self._supervisor.restore(self._state.remembered(), self._state.held(), found)
+        self._state.clear_pipes(keep={survivor.token for survivor in found if survivor.alive})
+        if not self.running:
+            return
+        self._rounds.begin()
+        upgrade = Upgrade(self._reactor, self._spawner, self._parent, self._hand_over, self._refuse)
+        signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(self._while_running, upgrade.begin))
+        log.info("colony {version} keeps {config}", version=colony.__version__, config=self._settings.config)
+
+    def _end(self) -> None:
+        self._state.records.forget_all()
+        self._later.finish()
+        log.info("every process is gone")
+        self._own_log.finish()
+
+    def _hand_over(self) -> HandOver:
+        """The last that this code does: what it has still to write is written."""
+        self._rounds.end()
+        self._supervisor.flush()
+        self._later.flush()
+        self._own_log.finish()
+        locks = {lock.path: lock.held for lock in self._locks if lock.held is not None}
+        return HandOver(os.getpid(), locks, self._spawner.partial())
+
+    def _refuse(self, why: str) -> None:
+        """No upgrade: go on as if nobody had asked."""
+        self._own_log.start()
+        log.error("no upgrade: {why}", why=why)
+        self._refused = {"at": timestamp(time.time()), "error": why}
+        if self._last_report is not None:
+            self._report(attrs.evolve(self._last_report, moved=frozenset()))
+        self._rounds.begin()
+
+    def _take(self, listing: Listing) -> None:
+        self._supervisor.take(listing)
+        self._state.keep_seen(self._watch.identity)
+
+    # -- what is told
+
+    def _open_state(self) -> None:
+        try:
+            self._state.open(self._settings.messages)
+        except OSError as error:
+            log.error("no STATE ({error}): no status, no answers, no logs, no lasting STOP, no adoption", error=error)
+        else:
+            modes = self._state.modes
+            files = StatusFiles(self._settings.state, modes.file, modes.group, self._clocks, self._about)
+            files.begin()
+            self._reporters.append(files)
+            self._point()
+        if self._settings.pids is not None:
+            pids = PidFiles(self._settings.pids)
+            try:
+                pids.begin()
+            except OSError as error:
+                log.error("no pid files: {error}", error=error)
+            else:
+                self._reporters.append(pids)
+
+    def _point(self) -> None:
+        if self._state.available:
+            try:
+                self._state.point(self._settings.messages)
+            except OSError as error:
+                log.warn("cannot say in MESSAGES where STATE is: {error}", error=error)
+
+    def _report(self, report: Report) -> None:
+        self._last_report = report
+        trouble: OSError | None = None
+        for reporter in self._reporters:
+            try:
+                reporter(report)
+            except OSError as error:  # the others are told all the same
+                trouble = error
+        if trouble is not None:
+            raise trouble
+
+    def _about(self) -> dict[str, object]:
+        return {
+            "pid": os.getpid(),
+            "version": colony.__version__,
+            "started": self._started,
+            "directories": {
+                "config": self._settings.config,
+                "messages": self._settings.messages,
+                "state": self._settings.state,
+            },
+            "capabilities": {
+                "inotify": self._rounds.inotify,
+                "pidfd": hasattr(os, "pidfd_open"),
+                "fifo": self._state.available,
+                "subreaper": self._subreaper,
+            },
+            "log_dropped": self._own_log.dropped,
+            "upgrade_refused": self._refused,
+        }
+
+    # -- signals
+
+    def _handle_signals(self) -> None:
+        """TERM and INT are Twisted's; no other signal is to end us and leave processes behind."""
+        ignore(signal.SIGPIPE, signal.SIGALRM, signal.SIGUSR2)  # USR2 until there is something to upgrade
+        if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:  # else it is twistd's, who rotates its log
+            ignore(signal.SIGUSR1)
+        rescan = self._rounds.scan_all
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._while_running, rescan))
+        signal.signal(signal.SIGQUIT, lambda *_: self._reactor.callFromThread(self._quit))
+
+    def _while_running(self, work: Callable[[], None]) -> None:
+        if self.running:
+            work()
+
+    def _quit(self) -> None:
+        """KILL to everything, now; the exit code is that of a shell's for QUIT."""
+        if not self.running:
+            self._supervisor.insist()
+            return
+        self._quitting = True
+        atexit.register(_exit_at_once, 128 + signal.SIGQUIT)
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
+
+
+def _exit_at_once(code: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
