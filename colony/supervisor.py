@@ -17,19 +17,17 @@ import attrs
 from pyrsistent import PMap, pmap
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
-from colony.core import check, wire
+from colony.core import wire, words
 from colony.core.desired import Desired, Listing, fold
 from colony.core.lifecycle import (
     Alarm,
-    Backoff,
     Closing,
     Down,
     Effect,
     Event,
     Exited,
-    Failed,
     Held,
     Insisted,
     Kill,
@@ -42,7 +40,6 @@ from colony.core.lifecycle import (
     SpawnFailed,
     Spawning,
     State,
-    Stopping,
     Unit,
     Unwanted,
     Up,
@@ -72,6 +69,7 @@ from colony.core.model import (
     Target,
     default_ladder,
 )
+from colony.core.words import Line
 from colony.runtime.spawn import Spawner
 
 log = Logger(namespace="colony")
@@ -226,7 +224,7 @@ class Supervisor:
         self._desired, names = fold(before, listing, self._defaults)
         if self._seen and not names and self._desired == before:
             return
-        self._say_what_is_wrong(before, names)
+        self._say(words.of_files(before, self._desired, names))
         for name in names:
             self._moved[name] = None
             if name not in self._units and self._desired.has(name):
@@ -544,27 +542,6 @@ class Supervisor:
         else:
             self._unreported = None
 
-    def _say_what_is_wrong(self, before: Desired, names: Iterable[Name]) -> None:
-        for name in sorted(names):
-            files = name, f"{name}.json"
-            same = all(before.files.get(file) == self._desired.files.get(file) for file in files)
-            problems = self._desired.problems.get(name, ())
-            if problems and not (same and problems == before.problems.get(name)):
-                kept = "; the last good one stays in force" if name in self._desired.specs else ""
-                log.warn(
-                    "bad file for {name}: {problems}{kept}",
-                    name=name,
-                    problems="; ".join(map(str, problems)),
-                    kept=kept,
-                )
-            wanted = self._desired.specs.get(name)
-            if wanted is not None and wanted != before.specs.get(name):
-                for key in wanted.spec.unknown:
-                    log.info("in the file of {name}: {note}", name=name, note=check.unknown_note(key))
-        for filename, why in self._desired.strays.items():
-            if filename not in before.strays:
-                log.warn("bad file {filename}: {why}", filename=filename, why=why)
-
     def _speak_soon(self) -> None:
         if self._next_speech is None:
             self._next_speech = self._clock.callLater(0, self._speak)
@@ -574,7 +551,7 @@ class Supervisor:
         self._next_speech = None
         if not self._queue or len(self._unsaid) > REPORT_SLICE:
             for _ in range(min(REPORT_SLICE, len(self._unsaid))):
-                self._say(*self._unsaid.popleft())
+                self._say(words.of_unit(*self._unsaid.popleft()))
         if self._unsaid:
             self._speak_soon()
 
@@ -583,34 +560,8 @@ class Supervisor:
             self._next_speech.cancel()
             self._next_speech = None
         while self._unsaid:
-            self._say(*self._unsaid.popleft())
+            self._say(words.of_unit(*self._unsaid.popleft()))
 
-    def _say(self, before: Unit, after: Unit, event: Event) -> None:
-        name = after.name
-        match event:
-            case Spawned(pid):
-                log.info("started {name} as {pid}", name=name, pid=pid)
-            case SpawnFailed(why):
-                log.warn("cannot start {name}: {why}", name=name, why=why)
-            case Exited(pid, exit, alone) if after.last_exit_at != before.last_exit_at:
-                left = "" if alone else ", leaving others of its process group behind"
-                log.info("{name} ({pid}) {exit}{left}", name=name, pid=pid, exit=str(exit), left=left)
-            case _:
-                pass
-        if type(after.state) is type(before.state):
-            return
-        match after.state:
-            case Backoff(until):
-                delay = max(0.0, until - after.since)
-                log.info(
-                    "{name} is started again in {delay:.1f} s, after {streak} early deaths in a row",
-                    name=name,
-                    delay=delay,
-                    streak=after.streak,
-                )
-            case Failed():
-                log.error("{name} is given up after {streak} early deaths in a row", name=name, streak=after.streak)
-            case Stopping(process, asked=True) if not after.closing:  # where everything stops, that has been said
-                log.info("stopping {name} ({pid})", name=name, pid=process.pid)
-            case _:
-                pass
+    def _say(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            log.emit(LogLevel.levelWithName(line.level.value), line.text, **line.fields)

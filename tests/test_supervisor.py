@@ -312,7 +312,7 @@ def test_after_its_attempts_a_process_is_given_up_until_somebody_asks(colony: Co
     colony.of("web").exits(1)
     colony.wait(10_000)
     assert colony.running() == []
-    assert heard.lines("web is given up after 2 early deaths")
+    assert heard.lines("web is given up; early deaths in a row: 2")
     assert isinstance(colony.last.units[Name("web")].state, Failed)
 
     assert colony.ask("START", name="web") == Answer(("web",))
@@ -1059,7 +1059,7 @@ def test_a_start_an_end_and_a_backoff_are_said(colony: Colony, heard: Heard) -> 
     assert heard.lines("web") == [
         "started web as 100",
         "web (100) exited with code 3",
-        "web is started again in 2.0 s, after 1 early deaths in a row",
+        "web is started again in 2.0 s; early deaths in a row: 1",
         "started web as 101",
         "stopping web (101)",
     ]
