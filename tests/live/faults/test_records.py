@@ -37,6 +37,16 @@ def changed(place: Colony, **keys: object) -> None:
     record(place).write_text(json.dumps(value | keys))
 
 
+def becomes_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def becomes_a_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
     "zeros": lambda path: path.write_bytes(b"\0" * 1024),
@@ -46,9 +56,9 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
         json.dumps(json.loads(path.read_bytes()) | {"pid": "1", "start_time": []})
     ),
     "more keys": lambda path: path.write_text(json.dumps(json.loads(path.read_bytes()) | {"colour": 1})),
-    "a directory": lambda path: (path.unlink(), path.mkdir()),
-    "a fifo": lambda path: (path.unlink(), os.mkfifo(path)),
-    "gone": lambda path: path.unlink(),
+    "a directory": becomes_a_directory,
+    "a fifo": becomes_a_fifo,
+    "gone": Path.unlink,
 }
 
 
