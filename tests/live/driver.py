@@ -216,7 +216,14 @@ class Colony:
 
     def wait_until_it_keeps(self) -> None:
         """Return when the supervisor that was started last has begun its rounds."""
-        self.wait_for(lambda: self.said(f" keeps {self.config}"))
+
+        def keeps() -> bool:
+            # One that went into the background has left a parent that ended well.
+            assert self.supervisor is not None
+            assert self.supervisor.poll() in (None, 0), f"it has ended:\n{self._situation()}"
+            return bool(self.said(f" keeps {self.config}"))
+
+        self.wait_for(keeps)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask the supervisor to end; returns its exit code as Popen has it."""
