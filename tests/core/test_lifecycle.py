@@ -498,3 +498,11 @@ def test_a_ladder_of_kill_alone_ends_it_at_once() -> None:
     assert effects == KILL
     assert unit.state == Stopping(state.process, begin(spec.stop, NOW)[0], asked=True)
     assert deadline(unit) is None
+
+
+def test_a_main_that_has_ended_has_no_pid_of_its_own_any_more() -> None:
+    assert to(WANTED, state=UP).main == UP.process
+    assert to(HELD, state=ASKED).main == ASKED.process
+    assert to(WANTED, state=LEFT).main is None
+    assert to(WANTED, state=LEFT).process == LEFT.process
+    assert WANTED.main is None

@@ -68,3 +68,10 @@ def test_nobody_who_is_not_trusted_is_ever_obeyed(owner: int, mode: int, read_on
         if problem is not None:
             assert problem.startswith(f"/c (mode {mode:04o})")
             assert "\n" not in problem
+
+
+@pytest.mark.parametrize(
+    ("mode", "others", "group"), [(0o700, False, False), (0o770, False, True), (0o1777, True, True)]
+)
+def test_who_may_write_is_told_by_the_mode(mode: int, others: bool, group: bool) -> None:
+    assert (trust.others_may_write(mode), trust.group_may_write(mode)) == (others, group)
