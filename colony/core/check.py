@@ -49,7 +49,10 @@ class Problem(namedtuple("Problem", ("path", "message"))):
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        text = f"{self.path}: {self.message}" if self.path else self.message
+        if not text.isprintable():  # a path holds keys, which may hold anything
+            text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        return text
 
 
 class Malformed(Exception):

@@ -421,3 +421,9 @@ def test_importing_the_validator_loads_only_what_json_needs() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert set(loaded) <= {"colony", "colony.core", "colony.core.check", "__future__"}
+
+
+def test_a_problem_is_one_harmless_line_whatever_the_keys_are() -> None:
+    [problem] = check.problems({"args": ["a"], "env": {"a\n\x1b[31m\xe9": 1}})
+    assert problem.path == "env.a\n\x1b[31m\xe9"
+    assert str(problem) == "env.a\\n\\x1b[31m\xe9: must be a string, not a number"
