@@ -272,7 +272,7 @@ def test_quit_ends_a_stop_that_takes_too_long(place: Colony) -> None:
     place.wait_for(lambda: place.said("[deaf] deaf"))
     assert place.supervisor is not None
     place.supervisor.send_signal(signal.SIGTERM)
-    place.wait_for(lambda: place.said("stopping deaf"))
+    place.wait_for(lambda: place.status("deaf").get("state") == "stopping")
     place.supervisor.send_signal(signal.SIGQUIT)
     place.supervisor.wait(PATIENCE)
     assert not place.family()
