@@ -25,6 +25,9 @@ NAMES = ("ant", "bee", "cat", "dog", "eel", "fox")
 OPTIONS = ("--frequency", "5", "-t", "0.2", "-k", "0.5", "-m", "0.05", "-M", "0.2")
 """Of the supervisor: so that early deaths and deaf processes cost little time."""
 
+LENGTH = 70
+"""Events in a run."""
+
 QUIET = 0.8
 """Seconds without a change that count as rest: more than a deaf process takes to be killed."""
 
@@ -169,7 +172,7 @@ VERBS = {
 """How often each event comes, beside the others."""
 
 
-def plan(seed: int, length: int = 70) -> list[Step]:
+def plan(seed: int, length: int = LENGTH) -> list[Step]:
     """The same steps for the same seed: nothing that is seen while they are taken has a part in it."""
     chance = random.Random(seed)
     verbs, weights = zip(*VERBS.items(), strict=True)
@@ -551,11 +554,11 @@ def send(one: Process, number: int) -> None:
             os.close(descriptor)
 
 
-def run(seed: int, folder: Path) -> list[str]:
+def run(seed: int, folder: Path, length: int = LENGTH) -> list[str]:
     """One run; returns what went wrong and how it came to that, empty if nothing did. Nothing is left of it."""
     chaos = Chaos(folder)
     try:
-        chaos.run(plan(seed))
+        chaos.run(plan(seed, length))
         said = chaos.colony.log.read_text(errors="replace")
         if "Traceback" in said or "Unhandled" in said:
             raise Violation("the supervisor had an accident")
@@ -567,7 +570,7 @@ def run(seed: int, folder: Path) -> list[str]:
             *chaos.taken,
             "-- the log",
             *[line for line in lines if not line.endswith("] ")][-400:],
-            f"-- again: python -m tests.chaos --seed {seed}",
+            f"-- again: python -m tests.chaos --seed {seed} --length {length}",
         ]
     finally:
         chaos.colony.clean()

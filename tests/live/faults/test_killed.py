@@ -138,7 +138,7 @@ def stopped(place: Colony) -> None:
     place.ask("STOP", name="web")
 
 
-@pytest.mark.parametrize("order", [removed, stopped])
+@pytest.mark.parametrize("order", [removed, pytest.param(stopped, marks=slow)])
 @pytest.mark.parametrize(
     ("when", "call"),
     [
@@ -222,7 +222,7 @@ def test_a_restart_is_never_lost(place: Colony, point: str, when: str) -> None:
     assert place.running("other") == [other]
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", [pytest.param("before", marks=slow), "after"])
 def test_a_removal_is_never_lost(place: Colony, when: str) -> None:
     place.write("web", *SLEEP)
     place.write("other", *SLEEP)

@@ -62,7 +62,12 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+SELDOM = {"empty", "zeros", "no object", "more keys", "a directory", "gone"}
+
+
+@pytest.mark.parametrize(
+    "damage", [pytest.param(damage, marks=[pytest.mark.slow] * (damage in SELDOM)) for damage in DAMAGES]
+)
 def test_a_damaged_record_costs_a_restart_of_that_one_and_nothing_else(
     place: Colony, killed: tuple[int, int], damage: str
 ) -> None:
