@@ -129,6 +129,7 @@ def test_litter_never_runs_and_is_no_problem(colony: Colony) -> None:
     assert all((colony.messages / filename).exists() for filename in LITTER)
 
 
+@pytest.mark.slow
 def test_litter_is_listed(place: Colony) -> None:
     for filename in LITTER:
         (place.config / filename).touch()
@@ -184,6 +185,7 @@ def test_an_unknown_key_is_handed_on_and_noted(colony: Colony) -> None:
     assert colony.said("essential"), "a near miss comes with a suggestion"
 
 
+@pytest.mark.slow
 def test_many_bad_files_that_change_all_the_time_keep_nobody_waiting(colony: Colony) -> None:
     for number in range(200):
         (colony.config / f"bad{number}").write_bytes(b"{")

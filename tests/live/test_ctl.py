@@ -25,6 +25,7 @@ def code(colony: Colony, *words: str) -> int:
     return result.returncode
 
 
+@pytest.mark.slow
 def test_with_wait_a_verb_returns_when_it_is_so(colony: Colony) -> None:
     colony.done("add", "web", "--wait", "--", *SLEEP)
     [first] = colony.running("web")
@@ -132,6 +133,7 @@ def test_without_a_supervisor_files_and_messages_wait_for_the_next(place: Colony
     assert place.running("idle") == []
 
 
+@pytest.mark.slow
 def test_after_kill_9_of_the_supervisor_ctl_knows_that_nobody_is_there(colony: Colony) -> None:
     colony.write("web", *SLEEP)
     colony.runs("web")
@@ -140,6 +142,7 @@ def test_after_kill_9_of_the_supervisor_ctl_knows_that_nobody_is_there(colony: C
     assert code(colony, "restart", "web", "--wait") == 5
 
 
+@pytest.mark.slow
 def test_state_is_found_wherever_the_supervisor_has_it(place: Colony) -> None:
     place.state = place.folder / "elsewhere"
     place.start("--state", str(place.state))
@@ -147,6 +150,7 @@ def test_state_is_found_wherever_the_supervisor_has_it(place: Colony) -> None:
     assert place.done("status", "-o", "name,state,pid") == f"web\trunning\t{place.running('web')[0]}"
 
 
+@pytest.mark.slow
 def test_in_json_everything_is_one_document_errors_too(colony: Colony) -> None:
     colony.done("add", "web", "--wait", "--", *SLEEP)
     told = json.loads(colony.done("status", "--json"))
@@ -158,6 +162,7 @@ def test_in_json_everything_is_one_document_errors_too(colony: Colony) -> None:
     assert "typo" in error["error"]
 
 
+@pytest.mark.slow
 def test_a_definition_that_would_not_run_is_refused_and_nothing_is_written(colony: Colony) -> None:
     for words in (
         ["add", "web", "--uid=minus", "--", "sleep"],
@@ -171,6 +176,7 @@ def test_a_definition_that_would_not_run_is_refused_and_nothing_is_written(colon
     assert list(colony.config.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_arguments_arrive_unchanged(colony: Colony) -> None:
     words = ["", " ", "--", "-x", "--json", "a=b", "ü", "'\"\\$HOME ${X} $$", "*", "two\nlines"]
     script = "import sys, time; print(ascii(sys.argv[1:]), flush=True); time.sleep(1000)"

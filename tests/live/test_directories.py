@@ -98,6 +98,7 @@ def test_who_unlinks_and_creates_again_as_git_does_stops_nothing(colony: Colony,
         assert stays(lambda: colony.running("web") == [web], 0.3)
 
 
+@pytest.mark.slow
 def test_what_is_removed_while_nobody_looks_is_not_started(colony: Colony, web: int) -> None:
     colony.write("other", *SLEEP)
     colony.runs("other")
@@ -140,6 +141,7 @@ def test_an_empty_directory_in_place_of_config_is_said_and_not_obeyed(colony: Co
     colony.is_gone("web")
 
 
+@pytest.mark.slow
 def test_a_config_that_becomes_a_file_stops_nothing_and_heals(colony: Colony, web: int) -> None:
     away = colony.folder / "away"
     colony.config.rename(away)
@@ -192,7 +194,11 @@ def touched_again(colony: Colony) -> None:
     edit(colony)
 
 
-@pytest.mark.parametrize("event", [edit, next_supervisor, killed_supervisor, restart_all, touched_again])
+@pytest.mark.parametrize(
+    "event",
+    [edit, next_supervisor, killed_supervisor]
+    + [pytest.param(event, marks=pytest.mark.slow) for event in (restart_all, touched_again)],
+)
 def test_a_stop_outlasts(colony: Colony, web: int, event: Callable[[Colony], None]) -> None:
     assert colony.answer(colony.ask("STOP", name="web", by="me"))["ok"]
     colony.is_gone("web")
@@ -213,6 +219,7 @@ def test_a_stop_ends_by(colony: Colony, web: int, type: str) -> None:
     colony.runs("web")
 
 
+@pytest.mark.slow
 def test_a_stop_ends_by_removal_of_the_file(colony: Colony, web: int) -> None:
     colony.ask("STOP", name="web")
     colony.wait_for(lambda: colony.status("web").get("state") == "stopped")

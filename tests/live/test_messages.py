@@ -105,6 +105,7 @@ def test_a_half_written_message_is_obeyed_once_it_is_whole(colony: Colony) -> No
     assert colony.answer("slow")["ok"]
 
 
+@pytest.mark.slow
 def test_messages_are_obeyed_in_the_order_of_their_names(place: Colony) -> None:
     place.write("web", *SLEEP)
     put(place, "2", b'{"type": "START", "name": "web"}')
@@ -174,6 +175,7 @@ def test_a_restart_or_a_start_or_an_edit_ends_a_backoff_at_once(colony: Colony) 
     colony.wait_for(lambda: starts() == 4, AT_ONCE)
 
 
+@pytest.mark.slow
 def test_a_thousand_messages_at_once_are_few_restarts_and_others_go_on(colony: Colony) -> None:
     colony.write("web", *SLEEP)
     colony.runs("web")

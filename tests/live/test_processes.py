@@ -203,6 +203,7 @@ def test_one_that_flaps_without_delay_leaves_time_for_the_others(colony: Colony)
     colony.obeys_at_once()
 
 
+@pytest.mark.slow
 def test_it_is_given_up_after_so_many_attempts_until_somebody_asks(colony: Colony) -> None:
     colony.write("crash", "sh", "-c", "echo here; exit 1", restart={"initial": 0.01, "attempts": 3})
     colony.wait_for(lambda: colony.status("crash").get("state") == "failed")
@@ -255,6 +256,7 @@ def test_what_cannot_start_is_tried_again_and_says_why_in_one_line(colony: Colon
     colony.obeys_at_once()
 
 
+@pytest.mark.slow
 def test_a_missing_directory_is_said_and_waited_for(colony: Colony) -> None:
     folder = colony.folder / "later"
     colony.write("web", *SLEEP, cwd=str(folder), restart={"initial": 0.1, "limit": 0.1})
@@ -377,6 +379,7 @@ def test_in_json_every_line_of_the_log_is_one_object(place: Colony) -> None:
     assert all(datetime.fromisoformat(one["time"]) for one in said)
 
 
+@pytest.mark.slow
 def test_restarts_leak_nothing(colony: Colony) -> None:
     assert colony.supervisor is not None
     descriptors = Path(f"/proc/{colony.supervisor.pid}/fd")

@@ -87,6 +87,7 @@ def test_a_second_one_on_the_same_directories_is_refused_naming_the_first(colony
     colony.obeys_at_once()
 
 
+@pytest.mark.slow
 def test_it_waits_for_the_one_before_it_to_let_go(place: Colony) -> None:
     place.start()
     place.write("web", *SLEEP)
@@ -99,6 +100,7 @@ def test_it_waits_for_the_one_before_it_to_let_go(place: Colony) -> None:
     place.runs("web", instead_of=pid)
 
 
+@pytest.mark.slow
 def test_directories_from_the_environment_and_a_state_elsewhere(place: Colony) -> None:
     place.state = place.folder / "elsewhere"
     environment = {"COLONY_CONFIG": str(place.config), "COLONY_MESSAGES": "messages", "COLONY_STATE": "elsewhere"}
@@ -123,6 +125,7 @@ def test_what_it_makes_is_its_own_business_whatever_the_umask(place: Colony) -> 
         assert path.stat().st_mode & 0o077 == 0, path
 
 
+@pytest.mark.slow
 def test_who_may_ask_may_read_what_is_told(place: Colony) -> None:
     place.messages.chmod(0o770)
     place.start()
@@ -134,7 +137,9 @@ def test_who_may_ask_may_read_what_is_told(place: Colony) -> None:
     assert stat.S_IMODE((place.state / "specs").stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed", ["<&- >&- 2>&-", *(pytest.param(one, marks=pytest.mark.slow) for one in ("<&-", ">&- 2>&-"))]
+)
 def test_with_closed_standard_descriptors_it_runs_all_the_same(place: Colony, closed: str) -> None:
     words = f"exec python -m twisted --log-file={place.log} colony {' '.join(place.places)} {closed}"
     place.begin("sh", "-c", words)
@@ -160,6 +165,7 @@ def test_without_a_state_directory_it_runs_and_says_what_is_missing(place: Colon
     assert place.state.read_bytes() == b""
 
 
+@pytest.mark.slow
 def test_pid_files_are_written_and_removed_on_request(place: Colony) -> None:
     pids = place.folder / "pids"
     place.start("--pid", "pids")
@@ -171,6 +177,7 @@ def test_pid_files_are_written_and_removed_on_request(place: Colony) -> None:
     place.wait_for(lambda: not (pids / "web").exists())
 
 
+@pytest.mark.slow
 def test_unambiguous_abbreviations_of_options_work(place: Colony) -> None:
     place.start("--freq", "5", "--kill=1", "-M", "10", "-m", "0.1")
 
@@ -266,6 +273,7 @@ def test_quit_kills_all_at_once(colony: Colony) -> None:
     assert not colony.family()
 
 
+@pytest.mark.slow
 def test_quit_ends_a_stop_that_takes_too_long(place: Colony) -> None:
     place.start("-k", "30")
     place.write("deaf", *DEAF)
@@ -309,6 +317,7 @@ def test_term_during_the_start_leaves_nothing(place: Colony) -> None:
         assert not place.family()
 
 
+@pytest.mark.slow
 def test_frozen_and_thawed_it_goes_on(colony: Colony) -> None:
     colony.write("web", *SLEEP, restart={"threshold": 0})
     pid = colony.runs("web")
@@ -335,6 +344,7 @@ def test_a_state_that_is_lost_at_run_time_stops_nothing(colony: Colony) -> None:
     colony.is_gone("web2")
 
 
+@pytest.mark.slow
 def test_what_is_told_is_whole_at_every_moment(colony: Colony) -> None:
     colony.write("crash", "false", restart={"initial": 0.01, "limit": 0.01})
     colony.wait_for(lambda: colony.status("crash").get("starts", 0) > 2)
