@@ -89,6 +89,9 @@ REPORT_DELAY = 0.02
 REPORT_DELAY_CLOSING = 0.5
 """The same while everything is being stopped, which mostly is over by then."""
 
+REPORT_PATIENCE = 0.25
+"""Seconds that reports wait at the most for a storm to pass."""
+
 REPORT_SLICE = 64
 """Names told of in one reactor turn."""
 
@@ -159,6 +162,7 @@ class Supervisor:
         self._unsaid: deque[tuple[Unit, Unit, Event]] = deque()
         self._next_speech: IDelayedCall | None = None
         self._unreported: str | None = None
+        self._stepped = self._reported = -REPORT_PATIENCE
         self._busy: set[Name] = set()
         self._closed: list[Deferred[None]] = []
         self._closing = False
@@ -432,7 +436,8 @@ class Supervisor:
         before = self._units.get(name)
         if before is None:
             return  # it was dropped, so nothing runs
-        after, effects = step(before, event, self._clock.seconds())
+        self._stepped = self._clock.seconds()
+        after, effects = step(before, event, self._stepped)
         self._units = self._units.set(name, after)
         if after.process is not None or isinstance(after.state, Spawning):
             self._busy.add(name)
@@ -510,9 +515,12 @@ class Supervisor:
 
     def _report_slice(self) -> None:
         self._next_report = None
-        if self._queue:  # what is still to be done comes before telling of what was
+        now = self._clock.seconds()
+        # What is still to be done comes before telling of what was; for a while.
+        if (self._queue or now - self._stepped < REPORT_DELAY) and now - self._reported < REPORT_PATIENCE:
             self._report_soon()
             return
+        self._reported = now
         moved = frozenset(list(self._moved)[:REPORT_SLICE])
         for name in moved:
             del self._moved[name]

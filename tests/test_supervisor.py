@@ -681,7 +681,7 @@ def test_how_an_adopted_process_ended_may_be_learned_later(colony: Colony) -> No
     process.exits(None)
 
     process.learns(3)
-    colony.settle()
+    colony.wait(1)
 
     assert colony.last.units[Name("web")].last_exit == Exit(3)
 

@@ -21,6 +21,7 @@ class Mounts:
 
     def __init__(self, path: str = "/proc/self/mountinfo") -> None:
         self._mounts: tuple[tuple[str, bool], ...] = ()
+        self._any = False
         self._fd: int | None = None
         self._poll = select.poll()
         with suppress(OSError):
@@ -33,7 +34,7 @@ class Mounts:
         if self._fd is not None and self._poll.poll(0):
             with suppress(OSError):
                 self._read()
-        if not any(remote for _, remote in self._mounts):
+        if not self._any:
             return False
         path = os.path.normpath(path)
         within = [(len(point), remote) for point, remote in self._mounts if _contains(point, path)]
@@ -46,6 +47,7 @@ class Mounts:
         while chunk := os.read(self._fd, 65536):
             data += chunk
         self._mounts = tuple(parse(data.decode("utf-8", "surrogateescape")))
+        self._any = any(remote for _, remote in self._mounts)
 
 
 def parse(text: str) -> list[tuple[str, bool]]:

@@ -46,6 +46,17 @@ class Record:
     done: bool = False
 
 
+def head(path: str, size: int) -> bytes | None:
+    """What a file begins with; None if it cannot be read at once, as a FIFO that somebody has put there."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, size)
+        finally:
+            os.close(descriptor)
+    return None
+
+
 class Records:
     """One file a name; without a directory (None) nothing is recorded."""
 
@@ -54,6 +65,11 @@ class Records:
         self._boot_id = proc.boot_id()
         self._known: dict[Name, Record] = {}
         self._failing = False
+
+    @property
+    def failing(self) -> bool:
+        """Is what is started unknown to a later supervisor, as it could not be written down last time?"""
+        return self._failing
 
     def intend(self, start: Start) -> None:
         """A start is about to be made."""
@@ -104,11 +120,7 @@ class Records:
             if check.name_problem(name) is not None:
                 continue
             with suppress(OSError, ValueError, TypeError, KeyError):
-                # Whatever is there, opening it does not wait: it may have been replaced by a FIFO.
-                with open(
-                    os.open(os.path.join(folder, entry), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
-                ) as file:
-                    value = json.loads(file.read(_SIZE))
+                value = json.loads(head(os.path.join(folder, entry), _SIZE) or b"")
                 if isinstance(value, dict) and value.pop("boot_id") == self._boot_id:
                     record = _record(Name(name), value)
                     self._known[record.name] = record

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
 import os
 import stat
@@ -16,7 +18,7 @@ from colony import atomic
 from colony.core import check
 from colony.core.model import Answer, Name, timestamp
 from colony.runtime import proc
-from colony.runtime.records import Records
+from colony.runtime.records import Records, head
 
 log = Logger(namespace="colony")
 
@@ -36,17 +38,6 @@ class Modes:
     directory: int
     file: int
     group: int | None
-
-
-def _head(path: str, size: int) -> bytes | None:
-    """What a file begins with; None if it cannot be read at once, as a FIFO that somebody has put there."""
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        try:
-            return os.read(descriptor, size)
-        finally:
-            os.close(descriptor)
-    return None
 
 
 def modes(messages: os.stat_result) -> Modes:
@@ -93,8 +84,14 @@ class StateDirectory:
             self._make(folder, self.modes.directory, self.modes.group)
         for folder in ("pipes", "specs", "stops", "records"):
             self._make(folder, 0o700, None)
-        self._write("lock", self._identity(), 0o600)
-        self.available = True
+        if not os.access(self.path, os.W_OK):  # a read-only mount
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), self.path)
+        self.available = True  # also on a disk that is full: what is there already can be read, and must be obeyed
+
+    def identify(self) -> None:
+        """Say who we are. Raises OSError."""
+        if self.available:
+            self._write("lock", self._identity(), 0o600)
 
     def _make(self, folder: str, mode: int, group: int | None) -> None:
         path = os.path.join(self.path, folder).rstrip("/")
@@ -120,7 +117,7 @@ class StateDirectory:
         """Say in MESSAGES where STATE is. Raises OSError."""
         data = self.path.encode() + b"\n"
         pointer = os.path.join(messages, ".state")
-        if _head(pointer, len(data) + 1) == data:
+        if head(pointer, len(data) + 1) == data:
             return
         atomic.write(pointer, data, mode=stat.S_IMODE(os.stat(messages).st_mode) & 0o644, durable=False)
 
@@ -150,15 +147,15 @@ class StateDirectory:
         for path in self._entries("specs"):
             name = os.path.basename(path)
             if check.name_problem(name) is None:
-                with suppress(OSError), open(path, "rb") as file:
-                    self._kept[Name(name)] = file.read(check.MAX_SPEC_BYTES + 1)
+                source = head(path, check.MAX_SPEC_BYTES + 1)
+                if source is not None:
+                    self._kept[Name(name)] = source
         return dict(self._kept)
 
     def seen(self) -> tuple[int, int] | None:
         """Device and inode of CONFIG when files were last seen in it, also by a supervisor before; None if unknown."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            with open(os.path.join(self.path, "specs", _SEEN), "rb") as file:
-                value = json.loads(file.read(1024))
+        with suppress(ValueError, TypeError, KeyError):
+            value = json.loads(head(os.path.join(self.path, "specs", _SEEN), 1024) or b"")
             self._seen = int(value["device"]), int(value["inode"])
         return self._seen
 
@@ -183,8 +180,15 @@ class StateDirectory:
             return
 
         def write() -> None:
+            failed: OSError | None = None
             for name, source in news.items():
-                atomic.write(os.path.join(self.path, "specs", name), source, mode=0o600)
+                try:
+                    atomic.write(os.path.join(self.path, "specs", name), source, mode=0o600, durable=False)
+                except OSError as error:  # the others are remembered all the same
+                    failed = error
+            _sync(self.path)  # once for all of them: a thousand at a start would be thousands
+            if failed is not None:
+                raise failed
 
         self._later("remember specs", write)
 
@@ -259,3 +263,13 @@ class StateDirectory:
 
     def _now(self) -> str:
         return timestamp(self._wall())
+
+
+def _sync(path: str) -> None:
+    """Have the file system of ``path`` written out (syncfs(2)); nothing more, should the C library not have that."""
+    with suppress(OSError, AttributeError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            ctypes.CDLL(None).syncfs(descriptor)
+        finally:
+            os.close(descriptor)

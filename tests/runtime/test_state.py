@@ -110,7 +110,7 @@ def test_modes_follow_when_those_of_messages_have_changed(places: Places) -> Non
 
 
 def test_the_lock_file_says_who_we_are(places: Places) -> None:
-    places.open()
+    places.open().identify()
     own = proc.stat(os.getpid())
     assert own is not None
     assert places.json("lock") == {"pid": os.getpid(), "start_time": own.start_time, "boot_id": proc.boot_id()}
