@@ -35,7 +35,8 @@ MAX_PIPE = 1_048_576
 MAX_LINE = 262_144
 """Bytes of a line that are waited for; what is longer goes out in pieces of that size, each a line of its own."""
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 _CONTROL_BYTES = re.compile(rb"[^\t\n\x20-\x7e]")
 
 
@@ -44,7 +45,7 @@ def readable(data: bytes) -> str:
     if not _CONTROL_BYTES.search(data):
         return data.decode("ascii")
     text = data.replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace")
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return _CONTROL.sub(lambda match: match[0].translate(_ESCAPES), text)  # by runs: a flood of NUL is one
 
 
 class Relay(Protocol):
