@@ -55,6 +55,7 @@ class Launcher:
         self._mounts = mounts or Mounts()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folder = here()
         # Opened early, and so below any limit that children get: glibc refuses file actions on descriptors above it.
         self._output = os.dup(self._null)
 
@@ -89,14 +90,17 @@ class Launcher:
         unasked: list[str] = []
         path = finished.env.get("PATH", "")
         for folder in path.split(":"):
-            (unasked if self._mounts.may_hang(_absolute(folder, finished.cwd)) else asked).append(folder)
+            (unasked if self._mounts.may_hang(self._absolute(folder, finished.cwd)) else asked).append(folder)
         if not unasked:
             return [find(name, path, finished.cwd)]
         return [os.path.join(folder or ".", name) for folder in path.split(":")]
 
     def _may_hang(self, finished: Finished, candidates: list[str]) -> bool:
-        paths = [_absolute(candidate, finished.cwd) for candidate in candidates]
-        return any(self._mounts.may_hang(path) for path in (_absolute("", finished.cwd), *paths))
+        paths = [self._absolute(candidate, finished.cwd) for candidate in candidates]
+        return any(self._mounts.may_hang(path) for path in (self._absolute("", finished.cwd), *paths))
+
+    def _absolute(self, path: str, cwd: str | None) -> str:
+        return os.path.join(self._folder, cwd or "", path)
 
     def _spawn(self, executable: str, finished: Finished, output: int) -> Pid:
         """By posix_spawn, which shares our memory until the exec and so costs the same however large we are."""
@@ -232,8 +236,12 @@ class Launcher:
             os._exit(127)
 
 
-def _absolute(path: str, cwd: str | None) -> str:
-    return os.path.join(os.getcwd(), cwd or "", path)
+def here() -> str:
+    """The directory that we are in; one that has been deleted under us (an old release) is nowhere, and counts as /."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
 
 
 def find(executable: str, path: str, cwd: str | None) -> str:

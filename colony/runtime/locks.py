@@ -51,6 +51,9 @@ class DirectoryLock:
             pid = holder(descriptor)
             os.close(descriptor)
             raise Taken(self.path, pid) from None
+        except OSError:  # a file system without locks; asked again and again, so nothing may be left open
+            os.close(descriptor)
+            raise
         if self._fd is not None:
             os.close(self._fd)
         self._fd = descriptor
