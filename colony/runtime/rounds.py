@@ -130,7 +130,10 @@ class Rounds:
         """Set the one timer to whatever is due first."""
         if not self._going:
             return
-        due = [at for at in (self._full_at, self._watch.again_at, self._inbox.again_at) if at is not None]
+        # What cannot be seen is looked for at the next full look; until then nothing in it is due.
+        config = None if self._is_troubled("config", self._locks[0]) else self._watch.again_at
+        messages = None if self._is_troubled("messages", self._locks[1]) else self._inbox.again_at
+        due = [at for at in (self._full_at, config, messages) if at is not None]
         if self._next is not None:
             self._next.cancel()
         # Not sooner than this: what is overdue and cannot be done must not spin.
@@ -220,6 +223,9 @@ class Rounds:
             log.error("{text}", text=text)
         self._troubles[what] = text
         self._full_at = min(self._full_at, self._reactor.seconds() + RETRY)
+
+    def _is_troubled(self, what: str, lock: DirectoryLock) -> bool:
+        return what in self._troubles or lock.path in self._troubles
 
     def _healed(self, what: str) -> None:
         if self._troubles.pop(what, None) is not None:
