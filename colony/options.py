@@ -70,8 +70,9 @@ class Settings:
     frequency: float
     defaults: Defaults
     trusted: frozenset[int] | None = None
-    adopt: bool = True
     """The uids whose files are obeyed; None for everybody's."""
+    adopt: bool = True
+    """Do processes of a killed supervisor go on?  Else they are stopped, and started anew."""
 
     @classmethod
     def read(cls, options: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:

@@ -47,6 +47,9 @@ log = Logger(namespace="colony")
 
 # Any is the global reactor, which Twisted types as a module.
 
+_RETRY = 1.0
+"""Seconds after which what could not be written is written again."""
+
 
 class ColonyService(Service):
     """Everything, put together; ends when every process has."""
@@ -165,7 +168,11 @@ class ColonyService(Service):
         if not self.running:
             return
         self._rounds.begin()
-        upgrade = Upgrade(self._reactor, self._spawner, self._parent, self._hand_over, self._refuse)
+        rescan = self._rounds.scan_all
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._while_running, rescan))
+        upgrade = Upgrade(
+            self._reactor, self._spawner, self._parent, self._upgrade_obstacle, self._hand_over, self._refuse
+        )
         signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(self._while_running, upgrade.begin))
         log.info("colony {version} keeps {config}", version=colony.__version__, config=self._settings.config)
 
@@ -174,6 +181,17 @@ class ColonyService(Service):
         self._later.finish()
         log.info("every process is gone")
         self._own_log.finish()
+
+    def _upgrade_obstacle(self) -> str | None:
+        if not self.running:
+            return "the supervisor is ending"
+        if not self._state.available:
+            return "without STATE no process would be known afterwards, and all would be started anew"
+        if self._state.records.failing:
+            return "starts cannot be recorded in STATE, so what was started would be started anew"
+        if fragile := self._spawner.fragile():
+            return f"the plain pipes that these write to would end: {', '.join(fragile)}; restart them first"
+        return None
 
     def _hand_over(self) -> HandOver:
         """The last that this code does: what it has still to write is written."""
@@ -189,9 +207,11 @@ class ColonyService(Service):
         self._own_log.start()
         log.error("no upgrade: {why}", why=why)
         self._refused = {"at": timestamp(time.time()), "error": why}
+        if self.running:
+            self._rounds.begin()
         if self._last_report is not None:
-            self._report(attrs.evolve(self._last_report, moved=frozenset()))
-        self._rounds.begin()
+            with suppress(OSError):  # it is told with the next one
+                self._report(attrs.evolve(self._last_report, moved=frozenset()))
 
     def _take(self, listing: Listing) -> None:
         self._supervisor.take(listing)
@@ -207,9 +227,13 @@ class ColonyService(Service):
         else:
             modes = self._state.modes
             files = StatusFiles(self._settings.state, modes.file, modes.group, self._clocks, self._about)
-            files.begin()
             self._reporters.append(files)
+            try:
+                files.begin()
+            except OSError as error:  # it is told with the first report, or as soon as that can be made
+                log.error("cannot tell in files that this supervisor is here: {error}", error=error)
             self._point()
+            self._identify()
         if self._settings.pids is not None:
             pids = PidFiles(self._settings.pids)
             try:
@@ -218,6 +242,15 @@ class ColonyService(Service):
                 log.error("no pid files: {error}", error=error)
             else:
                 self._reporters.append(pids)
+
+    def _identify(self, said: bool = False) -> None:
+        """Say in STATE/lock who we are; where the disk is full, as soon as that can be done."""
+        try:
+            self._state.identify()
+        except OSError as error:
+            if not said:
+                log.error("cannot say in STATE/lock who we are, so that ctl cannot upgrade: {error}", error=error)
+            self._reactor.callLater(_RETRY, self._while_running, partial(self._identify, said=True))
 
     def _point(self) -> None:
         if self._state.available:
@@ -261,11 +294,10 @@ class ColonyService(Service):
 
     def _handle_signals(self) -> None:
         """TERM and INT are Twisted's; no other signal is to end us and leave processes behind."""
-        ignore(signal.SIGPIPE, signal.SIGALRM, signal.SIGUSR2)  # USR2 until there is something to upgrade
+        # HUP and USR2 until what was there before us is known: a look at CONFIG would start it a second time.
+        ignore(signal.SIGPIPE, signal.SIGALRM, signal.SIGHUP, signal.SIGUSR2)
         if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:  # else it is twistd's, who rotates its log
             ignore(signal.SIGUSR1)
-        rescan = self._rounds.scan_all
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._while_running, rescan))
         signal.signal(signal.SIGQUIT, lambda *_: self._reactor.callFromThread(self._quit))
 
     def _while_running(self, work: Callable[[], None]) -> None:

@@ -166,7 +166,8 @@ class Survivor:
     What a supervisor before this one had started of a name, as far as it was recorded.
 
     ``alive``: it runs; otherwise it ended while nobody looked. ``stale``: a restart had been asked for. ``done``: it
-    had ended before, and its policy wanted no more. ``started`` is on the monotonic clock.
+    had ended before, and its policy wanted no more. ``started`` is on the monotonic clock; ``start_time`` is the
+    kernel's, None where nobody knows it, and tells the process from a later one of its pid.
     """
 
     name: Name
@@ -178,6 +179,7 @@ class Survivor:
     alive: bool
     stale: bool
     done: bool
+    start_time: int | None = None
 
 
 # -- what a message asks for --------------------------------------------------------------------------------

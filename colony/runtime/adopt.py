@@ -57,6 +57,7 @@ def _survivor(record: Record, pid: Pid, start_time: int | None, alive: bool) -> 
         alive=alive,
         stale=record.stale,
         done=record.done,
+        start_time=start_time,
     )
 
 

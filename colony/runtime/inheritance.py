@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import attrs
+
+_SIGNALS = signal.valid_signals()
 
 
 @attrs.frozen
@@ -52,6 +55,20 @@ def prepare(*, unblock: bool = True) -> Inheritance:
 def unblock_signals() -> None:
     """Take every signal from now on."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+@contextmanager
+def blocked_signals() -> Iterator[None]:
+    """
+    Block every signal meanwhile, for this thread and those that it starts.
+
+    A signal goes to any thread that does not block it: only where the main one alone takes them can it put them off.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def ignore(*numbers: signal.Signals) -> None:

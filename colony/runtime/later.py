@@ -9,6 +9,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from colony.runtime.inheritance import blocked_signals
+
 log = Logger(namespace="colony")
 
 
@@ -20,7 +22,8 @@ class Later:
 
     def start(self) -> None:
         """From now on it is done; to be called after any fork, which threads do not survive."""
-        self._pool.start()
+        with blocked_signals():
+            self._pool.start()
 
     def __call__(self, what: str, work: Callable[[], None]) -> None:
         """Do ``work``, called ``what`` in case it fails."""
@@ -30,12 +33,14 @@ class Later:
                 assert isinstance(result, Failure), "the pool says so"
                 log.warn("cannot {what}: {error}", what=what, error=result.getErrorMessage())
 
-        self._pool.callInThreadWithCallback(done, work)
+        with blocked_signals():  # it may start the thread
+            self._pool.callInThreadWithCallback(done, work)
 
     def flush(self, seconds: float = 5.0) -> None:
         """Wait until all that was asked so far is done, but not longer than that."""
         done = Event()
-        self._pool.callInThread(done.set)
+        with blocked_signals():
+            self._pool.callInThread(done.set)
         done.wait(seconds)
 
     def finish(self) -> None:

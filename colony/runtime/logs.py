@@ -130,6 +130,7 @@ class Channel:
         self._path = path
         self.partial = b""
         self._reading = False
+        self.is_fragile = path is None
         if path is None:
             self._fd, self.child_fd = os.pipe()
             os.set_blocking(self._fd, False)
@@ -152,7 +153,7 @@ class Channel:
         """The one that what was started before us still writes to; where that is gone, one that nobody does."""
         channel = cls.__new__(cls)
         channel._reactor, channel._relay, channel._name = reactor, relay, name
-        channel.partial, channel._reading = partial, False
+        channel.partial, channel._reading, channel.is_fragile = partial, False, False
         try:
             if path is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

@@ -8,9 +8,12 @@ import select
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from twisted.logger import globalLogPublisher
+
+from colony.runtime.inheritance import blocked_signals
 
 # Any is what Twisted keeps without a type: observers, and the files they write.
 
@@ -39,27 +42,27 @@ class OwnLog:
         self._change = threading.Condition()
         self._thread: threading.Thread | None = None
         self._ending = False
-        self._idle = True
 
     def start(self) -> None:
         """Take Twisted's log over; to be called when that has begun, and after any fork."""
-        if self._thread is not None and self._thread.is_alive():
-            return
+        with self._change:
+            self._ending = False
+            if self._thread is not None:  # it goes on, though a `finish` had waited for it in vain
+                return
         observer = _file_observer(globalLogPublisher)
         if observer is not None and observer._outFile is not self:
             self._file = observer._outFile
             observer._outFile = self
-        self._ending = False
         self._thread = threading.Thread(target=self._write_on, name="colony-log", daemon=True)
-        self._thread.start()
+        with blocked_signals():
+            self._thread.start()
 
     def finish(self) -> None:
         """Wait until all is written, but not for long; where it is, what comes from now on is written at once."""
         with self._change:
             self._ending = True
             self._change.notify_all()
-            if self._change.wait_for(lambda: self._idle and not self._waiting, _LAST_WORDS):
-                self._thread = None
+            self._change.wait_for(lambda: self._thread is None, _LAST_WORDS)
 
     # -- a file, as far as Twisted and we need one
 
@@ -67,17 +70,17 @@ class OwnLog:
         """Write it before long, or drop it where too much is waiting."""
         if isinstance(data, str):
             data = data.encode("utf-8", "backslashreplace")
-        if self._thread is None:
-            self._put(data)
-            return
         with self._change:
-            if self._size + len(data) > LIMIT:
-                self._unsaid += len(data)
-                self.dropped += len(data)
+            if self._thread is not None:
+                if self._size + len(data) > LIMIT:
+                    self._unsaid += len(data)
+                    self.dropped += len(data)
+                    return
+                self._waiting.append(data)
+                self._size += len(data)
+                self._change.notify_all()
                 return
-            self._waiting.append(data)
-            self._size += len(data)
-            self._change.notify_all()
+        self._put(data)
 
     def flush(self) -> None:
         """Whatever was written is written by itself."""
@@ -87,12 +90,11 @@ class OwnLog:
     def _write_on(self) -> None:
         while True:
             with self._change:
-                self._idle = True
-                self._change.notify_all()
                 self._change.wait_for(lambda: self._waiting or self._ending)
                 if not self._waiting:
+                    self._thread = None
+                    self._change.notify_all()
                     return
-                self._idle = False
                 data = b"".join(self._waiting)
                 self._waiting.clear()
                 self._size = 0
@@ -112,6 +114,9 @@ class OwnLog:
         except (OSError, ValueError, AttributeError):  # full, gone, closed, or none
             self._unsaid += len(data)
             self.dropped += len(data)
+            if getattr(getattr(file, "_file", None), "closed", False):  # twistd's, that could not open the next one
+                with suppress(OSError):
+                    file._openFile()
 
     def _put_all(self, descriptor: int, data: bytes) -> None:
         view = memoryview(data)

@@ -134,7 +134,8 @@ class ProcessSpawner:
     def adopt(self, survivor: Survivor, spec: ProcessSpec, ended: Ended) -> None:
         """Go on with it; see `Spawner.adopt`. What it has written since, as far as a pipe holds, is read now."""
         found = proc.stat(survivor.pid)
-        if found is None or found.ended:
+        # Since it was found, others had to be stopped: it may have ended, and its pid may be a stranger's.
+        if found is None or found.ended or survivor.start_time not in (None, found.start_time):
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
         path = self._pipe(survivor.name, survivor.token)
         channel = Channel.of_survivor(
@@ -170,12 +171,22 @@ class ProcessSpawner:
         try:
             try:
                 return Channel(self._reactor, self._relay, name, path, owner)
-            except OSError:
+            except OSError as error:
                 if path is None:
                     raise
-                return Channel(self._reactor, self._relay, name, None)
+                channel = Channel(self._reactor, self._relay, name, None)
+                log.warn(
+                    "{name} writes to a plain pipe, that ends with this supervisor: cannot make a FIFO: {error}",
+                    name=name,
+                    error=error.strerror,
+                )
+                return channel
         except OSError as error:
             raise CannotStart("output", "cannot make a pipe", error.errno) from None
+
+    def fragile(self) -> list[Name]:
+        """Those whose output goes to a plain pipe: they would not outlast us."""
+        return sorted(process.name for process in self._processes.values() if process.channel.is_fragile)
 
     def partial(self) -> dict[str, bytes]:
         """What was read of lines that have not ended yet, by token, for who goes on reading."""

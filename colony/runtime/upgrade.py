@@ -8,9 +8,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 
 from colony.core.lifecycle import Emptied, Exited, Learned
 from colony.core.model import Name, Pid, ProcessSpec, Start
+from colony.runtime.launch import here
 from colony.runtime.spawn import ProcessSpawner
 
 log = Logger(namespace="colony")
@@ -25,7 +27,10 @@ log = Logger(namespace="colony")
 # Any is twistd's options, for the attributes that getopt needs.
 
 VARIABLE = "COLONY_HANDOVER"
-"""In the environment of the exec'd: what it takes over. Removed at once, so that no child sees it."""
+"""
+In the environment of the exec'd: whose it is, and the descriptor of what it takes over. Removed at once, so that no
+child sees it. Not the thing itself: the beginnings of lines may be longer than a variable can be.
+"""
 
 
 class Refused(Exception):
@@ -46,9 +51,9 @@ class HandOver:
     partial: Mapping[str, bytes]
 
     def written(self) -> str:
-        """As `read` reads it."""
+        """As `take_over` reads it."""
         partial = {token: base64.b64encode(data).decode() for token, data in self.partial.items()}
-        return json.dumps({"pid": self.pid, "locks": dict(self.locks), "partial": partial})
+        return json.dumps({"locks": dict(self.locks), "partial": partial})
 
 
 def take_over() -> HandOver | None:
@@ -56,11 +61,14 @@ def take_over() -> HandOver | None:
     text = os.environ.pop(VARIABLE, None)
     if text is None:
         return None
-    with suppress(ValueError, TypeError, KeyError, AttributeError):
-        value = json.loads(text)
-        if value["pid"] == os.getpid():
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        pid, _, descriptor = text.partition(":")
+        if int(pid) == os.getpid():
+            with os.fdopen(int(descriptor), "rb") as file:
+                file.seek(0)
+                value = json.loads(file.read())
             partial = {token: base64.b64decode(data) for token, data in value["partial"].items()}
-            locks = {str(path): int(descriptor) for path, descriptor in value["locks"].items()}
+            locks = {str(path): int(lock) for path, lock in value["locks"].items()}
             return HandOver(os.getpid(), locks, partial)
     return None
 
@@ -102,14 +110,18 @@ def _with(argv: Sequence[str], parent: Any, *options: str) -> list[str]:
 
 def become(argv: Sequence[str], cwd: str, pid_file: str | None, hand_over: HandOver) -> NoReturn:
     """
-    Exec it. Signals are blocked until it unblocks them, so that none ends it while nobody handles them.
+    Exec it. Signals that are blocked stay so until it unblocks them, so that none is lost while nobody handles them.
 
     Raises OSError: nothing has changed.
     """
-    before = os.getcwd()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = here()
     pid_text: bytes | None = None
+    written: IO[bytes] | None = None
     try:
+        written = _memory()
+        written.write(hand_over.written().encode())
+        written.flush()
+        os.set_inheritable(written.fileno(), True)
         if pid_file is not None:  # or twistd finds its own pid there, and refuses
             with suppress(OSError):
                 with open(pid_file, "rb") as file:
@@ -118,8 +130,11 @@ def become(argv: Sequence[str], cwd: str, pid_file: str | None, hand_over: HandO
         for descriptor in hand_over.locks.values():
             os.set_inheritable(descriptor, True)
         os.chdir(cwd)
-        os.execve(sys.executable, list(argv), {**os.environ, VARIABLE: hand_over.written()})
+        variable = f"{hand_over.pid}:{written.fileno()}"
+        os.execve(sys.executable, list(argv), {**os.environ, VARIABLE: variable})
     except OSError:
+        if written is not None:
+            written.close()
         with suppress(OSError):
             os.chdir(before)
         for descriptor in hand_over.locks.values():
@@ -127,8 +142,14 @@ def become(argv: Sequence[str], cwd: str, pid_file: str | None, hand_over: HandO
         if pid_file is not None and pid_text is not None:
             with suppress(OSError), open(pid_file, "wb") as file:
                 file.write(pid_text)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise
+
+
+def _memory() -> IO[bytes]:
+    """A file that needs no disk, where there is such a thing, and no name. Raises OSError."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("hand-over"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 SELF_CHECK = "COLONY_SELF_CHECK"
@@ -142,7 +163,8 @@ class Upgrade:
     """
     Tries the new code in a process of its own, and becomes it if that went well.
 
-    ``finish`` is called last, and returns what is handed over; ``refused`` is told why nothing came of it.
+    ``obstacle`` is why processes would not outlast it, None if they would; ``finish`` is called last, and returns what
+    is handed over; ``refused`` is told why nothing came of it.
     """
 
     def __init__(
@@ -150,21 +172,26 @@ class Upgrade:
         clock: IReactorTime,
         spawner: ProcessSpawner,
         parent: Mapping[str, object] | None,
+        obstacle: Callable[[], str | None],
         finish: Callable[[], HandOver],
         refused: Callable[[str], None],
     ) -> None:
         self._clock = clock
         self._spawner = spawner
         self._parent = parent
+        self._obstacle = obstacle
         self._finish = finish
         self._refused = refused
-        self._cwd = os.getcwd()
+        self._cwd = here()
         self._alarm: IDelayedCall | None = None
         self._pid: Pid | None = None
 
     def begin(self) -> None:
         """Try it, and go on from there; asked again meanwhile, it does nothing."""
         if self._pid is not None:
+            return
+        if obstacle := self._obstacle():
+            self._refused(obstacle)
             return
         try:
             argv = command(sys.orig_argv, self._parent)
@@ -193,6 +220,21 @@ class Upgrade:
             self._alarm.cancel()
         if event.exit.code != 0:
             self._refused(f"the new code's self-check {event.exit}; what it said is in the log")
+            return
+        # What was signalled before this has been handled two turns later, and ends us if it was TERM; what comes after
+        # waits for the new code.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self._clock.callLater(0, self._clock.callLater, 0, self._become, argv, mask)
+
+    def _become(self, argv: Sequence[str], mask: Iterable[int]) -> None:
+        try:
+            self._try_to_become(argv)
+        finally:  # only where it has failed
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _try_to_become(self, argv: Sequence[str]) -> None:
+        if obstacle := self._obstacle():  # since
+            self._refused(obstacle)
             return
         pid_file = None if self._parent is None else self._parent.get("pidfile")
         log.info("upgrade: becoming it")
