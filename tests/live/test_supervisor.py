@@ -334,7 +334,9 @@ def test_frozen_and_thawed_it_goes_on(colony: Colony) -> None:
 def test_a_state_that_is_lost_at_run_time_stops_nothing(colony: Colony) -> None:
     colony.write("web", *SLEEP)
     pid = colony.runs("web")
-    shutil.rmtree(colony.state)
+    lost = colony.folder / "lost"
+    colony.state.rename(lost)
+    shutil.rmtree(lost)
     colony.write("web2", *SLEEP)
     colony.runs("web2")
     colony.ask("RESTART", name="web")
