@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -156,3 +157,18 @@ def test_a_lock_does_not_pass_to_a_child(tmp_path: Path) -> None:
     lock.acquire()
     assert lock._fd is not None
     assert not os.get_inheritable(lock._fd)
+
+
+def test_a_file_system_without_locks_is_an_error_and_leaves_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    lock = DirectoryLock(str(tmp_path))
+    before = descriptors()
+    for _ in range(3):
+        with pytest.raises(OSError, match="locks"):
+            lock.acquire()
+    assert descriptors() == before

@@ -121,3 +121,25 @@ def test_a_file_that_does_not_block_is_waited_for(own: OwnLog) -> None:
             taken += os.read(read.fileno(), 65536)
     assert len(taken) == 500_001
     assert own.dropped == 0
+
+
+def test_who_could_not_finish_in_time_goes_on_when_it_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when an upgrade is refused while nobody reads the log."""
+    monkeypatch.setattr(own_log, "_LAST_WORDS", 0.05)
+    own = OwnLog()
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as file, os.fdopen(reader, "rb") as read:
+        observe(file)
+        own.start()
+        own.write(b"x" * 200_000 + b"\n")
+        own.finish()  # in vain
+        own.start()
+        taken = b""
+        while not taken.endswith(b"x\n"):
+            taken += os.read(read.fileno(), 65536)
+        time.sleep(0.02)  # a thread that had still to end would do so now
+        own.write(b"after\n")
+        assert os.read(read.fileno(), 65536) == b"after\n"
+        own.finish()
+        own.write(b"at once\n")
+        assert os.read(read.fileno(), 65536) == b"at once\n"

@@ -277,6 +277,25 @@ def test_a_directory_that_another_supervisor_holds_is_not_obeyed_until_it_lets_g
     walk.await_told("changed web" if which == "config" else "obeyed 1")
 
 
+def test_a_config_that_goes_with_a_file_still_to_be_confirmed_is_not_looked_for_all_the_time(
+    walk: Walk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk.write("a")
+    walk.await_told("changed a")
+    looks = []
+    acquire = DirectoryLock.acquire
+
+    def counted(lock: DirectoryLock) -> bool:
+        looks.append(lock)
+        return acquire(lock)
+
+    monkeypatch.setattr(DirectoryLock, "acquire", counted)
+    (walk.config / "a").unlink()
+    walk.config.rmdir()
+    walk.loop.during(0.8)
+    assert 0 < len(looks) < 20
+
+
 # -- the end --------------------------------------------------------------------------------------------------
 
 
