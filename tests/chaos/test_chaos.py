@@ -24,6 +24,7 @@ def test_a_plan_is_the_same_each_time() -> None:
     assert plan(7) != plan(8)
 
 
+@pytest.mark.slow
 def test_a_little_chaos(tmp_path: Path) -> None:
     is_kept(1, tmp_path, length=28)
 
