@@ -150,7 +150,11 @@ class Channel:
     def of_survivor(
         cls, reactor: IReactorFDSet, relay: Relay, name: str, path: str | None, partial: bytes = b""
     ) -> Channel:
-        """The one that what was started before us still writes to; where that is gone, one that nobody does."""
+        """
+        The one that what was started before us still writes to; where that is gone, or cannot be opened, none at all.
+
+        Raises nothing: that nobody can listen to it is no reason to take it for dead.
+        """
         channel = cls.__new__(cls)
         channel._reactor, channel._relay, channel._name = reactor, relay, name
         channel.partial, channel._reading, channel.is_fragile = partial, False, False
@@ -161,18 +165,19 @@ class Channel:
             channel._path = path
         except OSError as error:
             log.warn("what {name} says from now on is lost: {error}", name=name, error=error.strerror)
-            channel._fd, channel.child_fd = os.pipe()
-            os.set_blocking(channel._fd, False)
+            channel._fd = channel.child_fd = -1
             channel._path = None
         return channel
 
     @property
     def is_full(self) -> bool:
         """Would its writers have to wait?  A pipe counts in pages, and may be full before its last byte."""
-        return unread(self._fd) > CHUNK - 4096
+        return self._fd >= 0 and unread(self._fd) > CHUNK - 4096
 
     def start(self) -> None:
         """The child has its end now: read what comes."""
+        if self._fd < 0:
+            return
         if self._path is None:
             os.close(self.child_fd)
         self._reactor.addReader(self)
@@ -202,7 +207,8 @@ class Channel:
         if self._reading:
             self._reactor.removeReader(self)
             self._reading = False
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
         if self._path is not None:
             with suppress(OSError):
                 os.unlink(self._path)
@@ -223,6 +229,8 @@ class Channel:
 
     def _read(self) -> bool:
         """Take one chunk; returns whether there was one."""
+        if self._fd < 0:
+            return False
         try:
             # The descriptor may block, so never read more than is there: nobody else reads from it.
             data = os.read(self._fd, CHUNK) if self._available() else b""

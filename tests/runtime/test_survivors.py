@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import time
 from collections.abc import Iterator
@@ -144,6 +145,25 @@ def record(survivor: Survivor, **changes: object) -> Record:
     assert found is not None
     known: dict[str, object] = {"pid": survivor.pid, "start_time": found.start_time} | changes
     return Record(survivor.name, survivor.token, "d", 2, **known)  # type: ignore[arg-type]  # as given
+
+
+def test_without_descriptors_it_is_kept_all_the_same_and_not_taken_for_dead(
+    former: Former, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survivor = former.left("while [ ! -e go ]; do sleep 0.01; done; exit 3")
+    found = proc.stat(survivor.pid)
+    monkeypatch.setattr(proc, "stat", lambda pid: found)  # who it is was still to be learned
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, hard))
+    try:
+        pid = former.adopt(survivor)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(lowest)
+        monkeypatch.undo()
+    (former.machine.folder / "go").touch()
+    former.machine.await_end(pid)
 
 
 def test_a_recorded_start_that_runs_is_alive_and_goes_on_counting(former: Former) -> None:
