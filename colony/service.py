@@ -50,6 +50,9 @@ log = Logger(namespace="colony")
 _RETRY = 1.0
 """Seconds after which what could not be written is written again."""
 
+STATE_PATIENCE = 10
+"""Tenths of a second that a beginning waits for STATE; nothing is supervised yet that would have to wait too."""
+
 
 class ColonyService(Service):
     """Everything, put together; ends when every process has."""
@@ -221,7 +224,13 @@ class ColonyService(Service):
 
     def _open_state(self) -> None:
         try:
-            self._state.open(self._settings.messages)
+            for _ in range(STATE_PATIENCE):  # without it, what a killed supervisor has left would be stopped
+                with suppress(OSError):
+                    self._state.open(self._settings.messages)
+                    break
+                time.sleep(0.1)
+            else:
+                self._state.open(self._settings.messages)
         except OSError as error:
             log.error("no STATE ({error}): no status, no answers, no logs, no lasting STOP, no adoption", error=error)
         else:

@@ -74,7 +74,7 @@ def test_without_inotify_a_change_is_seen_within_the_frequency(place: Colony, no
     assert time.monotonic() - began < 2 * 0.5 + 1
     place.remove("web")
     place.is_gone("web")
-    assert len(place.said("no inotify")) == 1
+    place.wait_for(lambda: len(place.said("no inotify")) == 1)
     assert place.told()["capabilities"]["inotify"] is False
 
 

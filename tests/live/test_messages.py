@@ -65,7 +65,7 @@ def test_what_is_no_request_and_never_will_be_is_refused_at_once(colony: Colony)
         assert (answer["ok"], answer["code"]) == (False, 1)
         assert answer["error"]
         colony.wait_for(lambda path=path: not path.exists(), AT_ONCE)  # type: ignore[misc]  # a default's type
-        assert len(colony.said(path.name)) == 1
+        colony.wait_for(lambda path=path: len(colony.said(path.name)) == 1)  # type: ignore[misc]  # a default's type
     colony.obeys_at_once()
 
 
@@ -80,7 +80,7 @@ def test_an_unknown_name_is_waited_for_then_refused_aloud_and_keeps_nobody_waiti
     assert (answer["code"], answer["by"]) == (4, "somebody")
     assert "typo" in answer["error"]
     colony.wait_for(lambda: not (colony.messages / asked).exists(), AT_ONCE)
-    assert len(colony.said("no such process: typo")) == 1
+    colony.wait_for(lambda: len(colony.said("no such process: typo")) == 1)
 
 
 def test_a_name_that_comes_right_after_its_message_is_not_unknown(colony: Colony) -> None:

@@ -70,7 +70,7 @@ def test_what_is_said_while_nobody_reads_is_kept_and_a_full_pipe_waits(colony: C
     lines = [line.partition("[flood] ")[2] for line in colony.said("[flood] line")]
     assert lines == [f"line {number}" for number in range(20000)]
     assert colony.runs("flood") == pid
-    assert colony.said("flood had to wait: its pipe was full, and nobody read")
+    colony.wait_for(lambda: colony.said("flood had to wait: its pipe was full, and nobody read"))
 
 
 def test_orphans_are_killed_if_so_asked(colony: Colony) -> None:
@@ -99,4 +99,4 @@ def test_a_restart_that_was_accepted_comes_about_across_kill_9(colony: Colony) -
 
 def test_a_wrong_word_for_orphans_is_one_line(place: Colony) -> None:
     assert place.begin("python", "-m", "twisted", "colony", *place.places, "--orphans", "keep").wait() == 1
-    assert place.said("--orphans keep is neither adopt nor kill")
+    place.wait_for(lambda: place.said("--orphans keep is neither adopt nor kill"))

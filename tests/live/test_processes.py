@@ -207,7 +207,7 @@ def test_one_that_flaps_without_delay_leaves_time_for_the_others(colony: Colony)
 def test_it_is_given_up_after_so_many_attempts_until_somebody_asks(colony: Colony) -> None:
     colony.write("crash", "sh", "-c", "echo here; exit 1", restart={"initial": 0.01, "attempts": 3})
     colony.wait_for(lambda: colony.status("crash").get("state") == "failed")
-    assert len(colony.said("[crash] here")) == 3
+    colony.wait_for(lambda: len(colony.said("[crash] here")) == 3)
     colony.ask("RESTART", name="crash")
     colony.wait_for(lambda: len(colony.said("[crash] here")) == 6)
 
@@ -222,7 +222,7 @@ def test_its_policy_says_whether_it_runs_again(colony: Colony) -> None:
     stopped = "never", "not-failed"
     colony.wait_for(lambda: all(colony.status(name).get("state") == "stopped" for name in stopped))
     for name in stopped:
-        assert len(colony.said(f"[{name}] here")) == 1
+        colony.wait_for(lambda name=name: len(colony.said(f"[{name}] here")) == 1)  # type: ignore[misc]
         assert colony.status(name)["last_exit"]["code"] == ends[name][1]
 
 

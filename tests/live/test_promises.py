@@ -170,7 +170,7 @@ def test_without_pidfds_exits_are_noticed_all_the_same_and_it_is_said(place: Col
     os.kill(web, signal.SIGKILL)
     web = place.runs("web", instead_of=web, seconds=AT_ONCE)
     assert place.told()["capabilities"]["pidfd"] is False
-    assert len(place.said("by pidfd, looking instead")) == 1
+    place.wait_for(lambda: len(place.said("by pidfd, looking instead")) == 1)
     place.stop(signal.SIGKILL)
     place.start(env=env)
     assert stays(lambda: place.running("web") == [web], 0.3)

@@ -83,7 +83,7 @@ def test_without_strict_modes_everybody_is_obeyed_and_it_is_said_aloud(place: Co
     give(place.config, NOBODY, 0o777)
     place.start("--no-strict-modes")
     place.runs("web")
-    assert len(place.said("strict modes are off")) == 1
+    place.wait_for(lambda: len(place.said("strict modes are off")) == 1)
 
 
 def test_a_group_that_may_write_is_noted_once(place: Colony) -> None:
@@ -94,7 +94,9 @@ def test_a_group_that_may_write_is_noted_once(place: Colony) -> None:
     place.runs("web")
     place.write("web", *SLEEP, env={"A": "1"})
     place.obeys_at_once()
-    assert len(place.said(f"the directory {place.config} (mode 0775) may be written by its group")) == 1
+    place.wait_for(
+        lambda: len(place.said(f"the directory {place.config} (mode 0775) may be written by its group")) == 1
+    )
     assert len(place.said("the file ")) <= 1
 
 

@@ -86,7 +86,7 @@ def test_code_that_cannot_start_is_refused_and_the_old_goes_on(place: Colony) ->
     assert refused.returncode == 1
     assert "no upgrade: the new code's self-check exited with code 1" in refused.stderr
     assert refused.stderr.count("\n") == 1
-    assert place.said("[self-check] not ready to be used")
+    place.wait_for(lambda: place.said("[self-check] not ready to be used"))
     assert place.told()["started"] == started
     assert place.runs("web") == web
     place.obeys_at_once()

@@ -122,7 +122,7 @@ def test_a_disk_under_state_that_turns_read_only_or_goes(place: Colony, what: st
 def test_a_state_that_cannot_be_had_is_said_once_and_everything_else_works(place: Colony) -> None:
     place.state.write_text("a file")
     place.start()
-    assert len(place.said("no STATE")) == 1
+    place.wait_for(lambda: len(place.said("no STATE")) == 1)
     place.obeys_at_once()
     place.write("web", *SLEEP)
     web = place.runs("web")
@@ -140,7 +140,7 @@ def test_without_a_state_what_a_killed_supervisor_left_is_stopped_before_it_runs
     place.stop(signal.SIGKILL)
     place.start()
     place.runs("web", instead_of=web)
-    assert place.said("was left running")
+    place.wait_for(lambda: place.said("was left running"))
 
 
 def test_folders_of_state_that_are_deleted_stop_nobody(colony: Colony) -> None:
