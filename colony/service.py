@@ -17,6 +17,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 import colony
 from colony.core import check
@@ -131,7 +132,7 @@ class ColonyService(Service):
             self._point,
         )
         self._handle_signals()
-        self._reactor.callWhenRunning(self._begin)
+        self._reactor.callWhenRunning(self._begin_or_end)
 
     def stopService(self) -> Deferred[None]:
         """Fires when every process has been stopped, and nothing of what it started is left."""
@@ -160,10 +161,20 @@ class ColonyService(Service):
         spared = {survivor.token for survivor in found if survivor.alive}
         clearing = Clearing(self._reactor, self._settings.colony, ladder, spared)
         self._cleared = clearing.gone
-        _ = clearing.gone.addCallback(lambda _: self._go(found)).addErrback(
-            lambda failure: log.failure("cannot begin", failure=failure)
-        )
+        _ = clearing.gone.addCallback(lambda _: self._go(found)).addErrback(self._give_up)
         clearing.begin()
+
+    def _begin_or_end(self) -> None:
+        try:
+            self._begin()
+        except Exception:
+            self._give_up(Failure())  # type: ignore[no-untyped-call]  # Twisted's
+
+    def _give_up(self, failure: Failure) -> None:
+        """Ours to mend: end at once rather than hold locks and do nothing; what runs is the next supervisor's."""
+        log.failure("cannot begin", failure=failure)
+        self._own_log.finish()
+        _exit_at_once(1)
 
     def _go(self, found: list[Survivor]) -> None:
         self._supervisor.restore(self._state.remembered(), self._state.held(), found)
