@@ -17,7 +17,7 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files
 
 
 @pytest.fixture(autouse=True)
-def umask() -> Iterator[None]:
+def umask(tmp_path: Path) -> Iterator[None]:  # whose folders are made before it
     """An umask that would take everything away from others, and a bit from ourselves."""
     before = os.umask(0o277)
     yield
