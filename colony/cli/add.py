@@ -83,7 +83,7 @@ def add(places: Places, words: Words, options: Namespace, output: Output) -> int
     asked = ctllib.now()
     change = ctllib.put(places, name, definition, dry_run=options.dry_run or options.diff)
     output.document |= {"name": name, "result": change.word, "file": change.path}
-    output.say(f"{change.word} {name}")
+    output.say(change.word)
     for key in check.unknown(definition):
         output.note(f"{name}: {check.unknown_note(key)}")
     if options.diff:

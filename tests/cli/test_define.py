@@ -22,15 +22,15 @@ def written(colony: StandIn, name: str = "web") -> Any:
 
 
 def test_add_says_added_changed_and_unchanged(ctl: Ctl, colony: StandIn) -> None:
-    assert ctl("add", "web", "--", "sleep", "1") == (0, "added web\n", "")
-    assert ctl("add", "web", "--", "sleep", "1") == (0, "unchanged web\n", "")
-    assert ctl("add", "web", "--", "sleep", "2") == (0, "changed web\n", "")
+    assert ctl("add", "web", "--", "sleep", "1") == (0, "added\n", "")
+    assert ctl("add", "web", "--", "sleep", "1") == (0, "unchanged\n", "")
+    assert ctl("add", "web", "--", "sleep", "2") == (0, "changed\n", "")
 
 
 def test_add_with_nobody_there_succeeds_and_says_so(ctl: Ctl, dead: StandIn) -> None:
     assert ctl("add", "web", "--cmd=x") == (
         0,
-        "added web\n",
+        "added\n",
         "colony: no supervisor is alive; the next one starts web\n",
     )
 
@@ -84,7 +84,7 @@ def test_extras_may_be_a_file(ctl: Ctl, dead: StandIn, tmp_path: Path) -> None:
 
 def test_an_unknown_key_is_kept_and_pointed_out(ctl: Ctl, colony: StandIn) -> None:
     done = ctl("add", "web", "--cmd=x", "--extras", '{"env_inherits": []}')
-    assert (done.code, done.out) == (0, "added web\n")
+    assert (done.code, done.out) == (0, "added\n")
     assert done.err == "colony: web: unknown key 'env_inherits'; did you mean 'env_inherit'?\n"
 
 
@@ -109,10 +109,10 @@ def test_a_name_that_is_none_is_refused_in_one_line(ctl: Ctl, dead: StandIn, nam
 
 
 def test_a_dry_run_says_and_does_not(ctl: Ctl, dead: StandIn) -> None:
-    assert ctl("add", "web", "--cmd=x", "--dry-run") == (0, "added web\n", "")
+    assert ctl("add", "web", "--cmd=x", "--dry-run") == (0, "added\n", "")
     assert os.listdir(dead.config) == []
     ctl("add", "web", "--cmd=x")
-    assert ctl("add", "web", "--cmd=y", "--dry-run") == (0, "changed web\n", "")
+    assert ctl("add", "web", "--cmd=y", "--dry-run") == (0, "changed\n", "")
     assert written(dead) == {"args": ["x"]}
 
 
@@ -121,10 +121,10 @@ def test_a_diff_shows_what_would_change_and_does_not(ctl: Ctl, dead: StandIn) ->
     done = ctl("add", "web", "--cmd=x", "--arg=2", "--diff")
     assert done.code == 0
     first, *diff = done.out.splitlines()
-    assert first == "changed web"
+    assert first == "changed"
     assert [line for line in diff if line[:1] in "+-" and line[:3] not in ("+++", "---")] == ['-    "1"', '+    "2"']
     assert (dead.config / "web").read_text() == '{"args":["x","1"]}'
-    assert ctl("add", "web", "--cmd=x", "--arg=1", "--diff") == (0, "unchanged web\n", "")
+    assert ctl("add", "web", "--cmd=x", "--arg=1", "--diff") == (0, "unchanged\n", "")
     assert '+    "x"' in ctl("add", "new", "--cmd=x", "--diff").out
 
 
@@ -155,7 +155,7 @@ def test_add_and_wait_returns_when_that_very_definition_runs(ctl: Ctl, colony: S
         return {}
 
     colony.reply = obey
-    assert ctl("add", "web", "--cmd=x", "--wait") == (0, "added web\n", "")
+    assert ctl("add", "web", "--cmd=x", "--wait") == (0, "added\n", "")
     assert [message["type"] for message in colony.heard] == ["SCAN"]
 
 
@@ -166,7 +166,7 @@ def test_add_and_wait_that_cannot_start_says_why(ctl: Ctl, colony: StandIn) -> N
 
     colony.reply = obey
     done = ctl("add", "web", "--cmd=x", "--wait")
-    assert done == (1, "added web\n", "colony: web failed: cannot start: no such file\n")
+    assert done == (1, "added\n", "colony: web failed: cannot start: no such file\n")
 
 
 def test_add_and_wait_is_bounded(ctl: Ctl, colony: StandIn) -> None:

@@ -71,14 +71,14 @@ def runs(pid: int) -> bool:
 
 def test_a_process_goes_through_its_whole_life(ctl: Run) -> None:
     done = ctl("add", "web", "--wait", "--", "sleep", "1000")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "added web\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "added\n", "")
     first = pid(ctl)
     assert runs(first)
 
-    assert ctl("add", "web", "--wait", "--", "sleep", "1000").stdout == "unchanged web\n"
+    assert ctl("add", "web", "--wait", "--", "sleep", "1000").stdout == "unchanged\n"
     assert pid(ctl) == first
 
-    assert ctl("add", "web", "--wait", "--", "sleep", "1001").stdout == "changed web\n"
+    assert ctl("add", "web", "--wait", "--", "sleep", "1001").stdout == "changed\n"
     second = pid(ctl)
     assert not runs(first)
     assert Path(f"/proc/{second}/cmdline").read_bytes() == b"sleep\x001001\0"

@@ -93,7 +93,7 @@ def test_a_limit_that_cannot_be_had_is_a_failed_start_that_names_it(colony: Colo
 
 def test_ctl_writes_every_key_by_its_option(colony: Colony) -> None:
     options = ["--umask=027", "--nice", "5", "--limits", '{"core": 0}', "--no-new-privs", "true"]
-    assert colony.done("add", "web", *options, "--wait", "--", *SLEEP) == "added web"
+    assert colony.done("add", "web", *options, "--wait", "--", *SLEEP) == "added"
     pid = colony.runs("web")
     assert (status(pid)["Umask"], status(pid)["NoNewPrivs"]) == (["0027"], ["1"])
     assert os.getpriority(os.PRIO_PROCESS, pid) == 5
