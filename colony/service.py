@@ -129,7 +129,7 @@ class ColonyService(Service):
             self._watch,
             Inbox(settings.messages, self._supervisor.obey, self._state.answer, self._reactor.seconds, ownership),
             self._take,
-            self._point,
+            self._settle,
         )
         self._handle_signals()
         self._reactor.callWhenRunning(self._begin_or_end)
@@ -271,6 +271,11 @@ class ColonyService(Service):
             if not said:
                 log.error("cannot say in STATE/lock who we are, so that ctl cannot upgrade: {error}", error=error)
             self._reactor.callLater(_RETRY, self._while_running, partial(self._identify, said=True))
+
+    def _settle(self) -> None:
+        """A directory has become another one, or is heard of in another way."""
+        self._point()
+        self._supervisor.report()
 
     def _point(self) -> None:
         if self._state.available:

@@ -319,6 +319,10 @@ class Supervisor:
         self._queue.extend((name, Insisted()) for name in sorted(self._busy))
         self._drain()
 
+    def report(self) -> None:
+        """Report before long, though no unit may have moved: something else is to be told."""
+        self._report_soon()
+
     def flush(self) -> None:
         """Report and say what has not been yet."""
         self._speak_all()

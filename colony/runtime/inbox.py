@@ -176,7 +176,12 @@ class Inbox:
     ) -> None:
         """It has been acted on: say so, then remove it, so that a crash in between acts again rather than never."""
         if answer.error is not None:
-            log.warn("message {filename} ({kind}) refused: {error}", filename=filename, kind=kind, error=answer.error)
+            log.warn(
+                "message {filename} ({kind}) refused: {error}",
+                filename=filename,
+                kind=kind or "no type",
+                error=answer.error,
+            )
         self._answer(filename, kind, by, answer)
         self._remove(directory, filename, known)
 

@@ -29,7 +29,7 @@ class Rounds:
     The looking at both directories, from `begin` to `end`.
 
     ``frequency`` is the seconds between two full looks; ``take`` is given what a look at CONFIG found; ``settle`` is
-    called when a directory has become another one.
+    called when a directory has become another one, or changes are heard of in another way.
     """
 
     def __init__(
@@ -212,11 +212,13 @@ class Rounds:
                 log.warn(
                     "no inotify ({error}): changes are seen every {frequency} s", error=error, frequency=self._frequency
                 )
-            self.inotify = False
+                self.inotify = False
+                self._settle()
         else:
             if not self.inotify:
                 log.info("inotify is back: changes are seen at once")
-            self.inotify = True
+                self.inotify = True
+                self._settle()
 
     def _trouble(self, what: str, text: str) -> None:
         if self._troubles.get(what) != text:
