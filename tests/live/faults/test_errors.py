@@ -30,7 +30,6 @@ SELDOM = (
     ("mkfifo pipe", errno.EMFILE),
     ("spawn fork", errno.ENOMEM),
     *(("rename unlink", error) for error in (errno.EROFS, errno.EIO)),
-    ("fsync", errno.EIO),
     ("open list stat mkfifo pipe spawn fork rename unlink fsync", errno.EIO),
 )
 
@@ -81,6 +80,22 @@ def test_two_seconds_of(place: Colony, shim: Shim, calls: str, error: int) -> No
 @pytest.mark.parametrize(("calls", "error"), SELDOM, ids=lambda value: errno.errorcode.get(value, value))
 def test_two_rarer_seconds_of(place: Colony, shim: Shim, calls: str, error: int) -> None:
     is_survived(place, shim, calls, error)
+
+
+def test_a_stop_that_cannot_be_made_lasting_is_refused_and_stops_nobody(place: Colony, shim: Shim) -> None:
+    place.write("web", *SLEEP)
+    web = place.runs("web")
+    shim.fail("fsync", errno.EIO)
+
+    answer = place.answer(place.ask("STOP", name="web"))
+
+    assert (answer["ok"], answer["code"]) == (False, 1)
+    assert "cannot remember that web is to stay stopped" in answer["error"]
+    assert "fsync" in shim.failed()
+    assert place.running("web") == [web]
+    shim.heal()
+    assert place.answer(place.ask("STOP", name="web"))["ok"]
+    place.is_gone("web")
 
 
 @pytest.mark.parametrize(
