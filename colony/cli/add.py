@@ -55,13 +55,7 @@ def options(parser: Parser, verb: str) -> None:
     parser.flag("--dry-run", "write nothing, say what would be done")
     parser.flag("--diff", "write nothing, show what would change")
     parser.flag("--wait", "return when that very definition runs, and is ready")
-    parser.value(
-        "--wait-timeout",
-        metavar="S",
-        convert=arguments.seconds,
-        default=ctllib.WAIT_SECONDS,
-        help="at most so long (60)",
-    )
+    parser.wait_timeout()
 
 
 def add(places: Places, words: Words, options: Namespace, output: Output) -> int:

@@ -12,6 +12,8 @@ import argparse
 import os
 from collections import namedtuple
 
+from colony.ctllib import WAIT_SECONDS
+
 TYPE_CHECKING = False  # not typing's: importing typing would cost 4 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +100,10 @@ class Parser(argparse.ArgumentParser):
                 raise argparse.ArgumentTypeError(str(error)) from None
 
         self.add_argument(*names, type=type, **more)
+
+    def wait_timeout(self) -> None:
+        """Add the bound, in seconds, of waiting for an effect."""
+        self.value("--wait-timeout", metavar="S", convert=seconds, default=WAIT_SECONDS, help="at most so long (60)")
 
     def parse(self, words: Words) -> argparse.Namespace:
         """The values; positionals are not looked at. Raises Usage."""

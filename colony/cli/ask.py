@@ -26,13 +26,7 @@ def options(parser: Parser, verb: str) -> None:
         parser.value("--signal", metavar="SIGNAL", help="instead of the second positional: HUP, or SIGHUP")
     parser.flag("--no-answer", "do not wait for the supervisor's answer")
     parser.flag("--wait", "return when it has been done")
-    parser.value(
-        "--wait-timeout",
-        metavar="S",
-        convert=arguments.seconds,
-        default=ctllib.WAIT_SECONDS,
-        help="at most so long (60)",
-    )
+    parser.wait_timeout()
 
 
 def restart(places: Places, words: Words, options: Namespace, output: Output) -> int:

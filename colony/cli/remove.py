@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 def options(parser: Parser, verb: str) -> None:
     parser.value("--name", metavar="NAME", action="append", help="instead of the positional; repeat")
     parser.flag("--wait", "return when nothing of their processes is left")
-    parser.value(
-        "--wait-timeout",
-        metavar="S",
-        convert=arguments.seconds,
-        default=ctllib.WAIT_SECONDS,
-        help="at most so long (60)",
-    )
+    parser.wait_timeout()
 
 
 def remove(places: Places, words: Words, options: Namespace, output: Output) -> int:

@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 def options(parser: Parser, verb: str) -> None:
-    parser.value(
-        "--wait-timeout",
-        metavar="S",
-        convert=arguments.seconds,
-        default=ctllib.WAIT_SECONDS,
-        help="at most so long (60)",
-    )
+    parser.wait_timeout()
 
 
 def upgrade(places: Places, words: Words, options: Namespace, output: Output) -> int:
