@@ -276,8 +276,9 @@ class Supervisor:
             return Answer(code=1, error="the supervisor is ending")
         match message.command:
             case AskScan():
-                self._scan()
-                return Answer()
+                if self._scan():
+                    return Answer()
+                return Answer(code=1, error="CONFIG cannot be seen now; everything stays as it is")
             case AskSignal(target, signal):
                 return self._signal(target, signal)
             case AskRestart(target) | AskStop(target) | AskStart(target):

@@ -595,6 +595,14 @@ def test_scan_looks_now(colony: Colony) -> None:
     assert colony.running() == ["web"]
 
 
+def test_a_scan_that_sees_nothing_is_not_done(colony: Colony) -> None:
+    colony.sees = False
+
+    answer = colony.ask("SCAN")
+
+    assert answer == Answer(code=1, error="CONFIG cannot be seen now; everything stays as it is")
+
+
 @pytest.mark.parametrize(
     ("kind", "fields"), [("RESTART", {}), ("STOP", {}), ("START", {}), ("SIGNAL", {"signal": "HUP"})]
 )
