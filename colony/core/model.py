@@ -106,6 +106,77 @@ class Limit:
 
 
 @attrs.frozen
+class Tcp:
+    """Somebody accepts a connection to that port of this host."""
+
+    port: int
+
+
+@attrs.frozen
+class Http:
+    """A GET of that URL is answered with a status from 200 to 399."""
+
+    url: str
+
+
+@attrs.frozen
+class Exec:
+    """A command, run as the process is (user, environment, directory), exits with code 0."""
+
+    args: tuple[str, ...]
+
+
+@attrs.frozen
+class LogLine:
+    """The process has written a line in which the regular expression is found."""
+
+    pattern: str
+
+
+@attrs.frozen
+class Notify:
+    """The process says so itself, by sd_notify(3): READY=1, and WATCHDOG=1 for its health."""
+
+
+@attrs.frozen
+class Elapsed:
+    """It has run that long, in seconds."""
+
+    seconds: float
+
+
+@attrs.frozen
+class Beat:
+    """The process has touched that file since it was last looked at."""
+
+    path: str
+
+
+@attrs.frozen
+class Readiness:
+    """How to know that a process is of use to others; after ``timeout`` seconds without, its start has failed."""
+
+    probe: Tcp | Http | Exec | LogLine | Notify | Elapsed
+    timeout: float = 60.0
+
+
+@attrs.frozen
+class Health:
+    """
+    How to know that a process is well still.
+
+    Asked ``every`` seconds, each time for at most ``timeout``; ``failures`` in a row make it unhealthy. What fails in
+    the first ``start`` seconds of its life does not count.
+    """
+
+    probe: Tcp | Http | Exec | Notify | Beat
+    every: float = 10.0
+    timeout: float = 5.0
+    failures: int = 3
+    start: float = 0.0
+
+
+@attrs.frozen
 class ProcessSpec:
     """
     How one process is run and kept.
@@ -114,6 +185,8 @@ class ProcessSpec:
     JSON value it was read from: two specs are the same if it is. ``cwd``, ``uid``, ``gid``, ``user``, ``umask`` and
     ``nice`` None: the supervisor's own. ``supplementary_groups``, gids or names, None: those of the user.
     ``stop`` is how its process is asked to end; ``killtime`` is the seconds that what it left behind has after TERM.
+    ``reload`` is the signal that makes it read its configuration again (None: it cannot). ``after`` are those that it
+    needs; ``ready`` None: it is ready as soon as it runs. ``env_file`` are read at each start.
     """
 
     args: tuple[str, ...]
@@ -134,6 +207,12 @@ class ProcessSpec:
     restart: RestartPolicy = RestartPolicy()
     stop: StopLadder = default_ladder(5.0)
     killtime: float = 5.0
+    reload: str | None = None
+    essential: bool = False
+    after: tuple[Name, ...] = ()
+    ready: Readiness | None = None
+    health: Health | None = None
+    env_file: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
 
@@ -234,6 +313,13 @@ class AskSignal:
 
     target: One
     signal: str
+
+
+@attrs.frozen
+class AskReload:
+    """It is to read its configuration again: its main process is to get its ``reload`` signal."""
+
+    target: One
 
 
 @attrs.frozen
