@@ -10,8 +10,8 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from colony.core.lifecycle import Emptied, Exited, Learned
-from colony.core.model import Exit, Name, Pid, ProcessSpec, Start, Survivor
+from colony.core.lifecycle import Emptied, Exited, Learned, Probed, Ready
+from colony.core.model import Exit, Health, Name, Pid, ProcessSpec, Readiness, Start, Survivor
 
 # Any is what a log event maps to.
 
@@ -95,6 +95,67 @@ class FakeSpawner:
     def of(self, name: str) -> FakeProcess:
         """The newest process of that name."""
         return [process for process in self.started if process.start.name == name][-1]
+
+
+@attrs.define(eq=False)
+class FakeWatch:
+    """What is to be found out about one process, and by a test's leave is."""
+
+    name: Name
+    pid: Pid
+    spec: ProcessSpec
+    what: Readiness | Health
+    _tell: Callable[[Ready | Probed], None]
+    over: bool = False
+
+    def is_ready(self) -> None:
+        """It is found ready, which ends the watch."""
+        assert not self.over, "nobody looks any more"
+        assert isinstance(self.what, Readiness), "it is not asked whether it is ready"
+        self.over = True
+        self._tell(Ready(self.pid))
+
+    def is_well(self) -> None:
+        """A probe finds it well."""
+        self._probed(None)
+
+    def is_ill(self, trouble: str = "connection refused") -> None:
+        """A probe finds it not well."""
+        self._probed(trouble)
+
+    def _probed(self, trouble: str | None) -> None:
+        assert not self.over, "nobody looks any more"
+        assert isinstance(self.what, Health), "it is not asked whether it is well"
+        self._tell(Probed(self.pid, trouble))
+
+
+class FakeChecks:
+    """The Checks without probes: what is watched now, by pid, and every watch there was."""
+
+    def __init__(self) -> None:
+        self.watched: dict[Pid, FakeWatch] = {}
+        self.watches: list[FakeWatch] = []
+
+    def watch(
+        self,
+        name: Name,
+        pid: Pid,
+        spec: ProcessSpec,
+        what: Readiness | Health,
+        tell: Callable[[Ready | Probed], None],
+    ) -> None:
+        self.forget(pid)
+        self.watched[pid] = FakeWatch(name, pid, spec, what, tell)
+        self.watches.append(self.watched[pid])
+
+    def forget(self, pid: Pid) -> None:
+        if pid in self.watched:
+            self.watched.pop(pid).over = True
+
+    def of(self, name: str) -> FakeWatch:
+        """What is watched of that name."""
+        [watch] = [watch for watch in self.watched.values() if watch.name == name]
+        return watch
 
 
 class FakeMemory:

@@ -159,6 +159,21 @@ class Exited:
 
 
 @attrs.frozen
+class Ready:
+    """Its main process is of use to others now."""
+
+    pid: Pid
+
+
+@attrs.frozen
+class Probed:
+    """Whether its main process is well: ``trouble`` None, or why not, in one line."""
+
+    pid: Pid
+    trouble: str | None
+
+
+@attrs.frozen
 class Learned:
     """How a main process ended whose exit could not be told when it was noticed."""
 
