@@ -287,7 +287,7 @@ class Supervisor:
                     return found
                 match message.command:
                     case AskRestart():
-                        return self._restart(target, found)
+                        return self._restart(target, found, message.seen)
                     case AskStop():
                         return self._stop(found, message.by)
                     case AskStart():
@@ -344,7 +344,7 @@ class Supervisor:
             case _:
                 assert_never(target)
 
-    def _restart(self, target: Target, names: tuple[Name, ...]) -> Answer:
+    def _restart(self, target: Target, names: tuple[Name, ...], seen: float) -> Answer:
         refused = None
         if isinstance(target, One):
             if refused := self._cannot_run(names[0]):
@@ -352,6 +352,9 @@ class Supervisor:
         else:
             names = tuple(name for name in names if not self._is_stopped(name))
         for name in names:
+            unit = self._units.get(name)
+            if unit is not None and name not in self._held and unit.is_fresh(seen):
+                continue
             if refused := self._release(name):
                 break
             self._memory.doom(name)

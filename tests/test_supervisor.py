@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -84,6 +85,12 @@ class Colony:
 
     def ask(self, kind: str, **fields: str) -> Answer | NotYet:
         return self.supervisor.obey(parse_message(json.dumps({"type": kind, **fields}).encode()))
+
+    def asked(self, seen: float, kind: str, **fields: str) -> Answer | NotYet:
+        """The same, of a message that was there at that instant already."""
+        return self.supervisor.obey(
+            attrs.evolve(parse_message(json.dumps({"type": kind, **fields}).encode()), seen=seen)
+        )
 
     # -- what is
 
@@ -369,6 +376,45 @@ def test_a_changed_file_ends_a_backoff_at_once(colony: Colony) -> None:
     assert colony.running() == ["web"]
     colony.wait(100)
     assert colony.pids() == [101]
+
+
+def test_who_asked_before_a_start_was_ordered_has_had_a_restart_by_it(colony: Colony) -> None:
+    colony.wait(10)
+    colony.write("web", "other")
+    [other] = [process for process in colony.spawner.running if process.start.name == "other"]
+
+    assert colony.asked(9.0, "RESTART", name="web") == Answer(("web",))
+    assert colony.asked(9.0, "RESTART-ALL") == Answer(("other", "web"))
+    assert [process.signals for process in colony.spawner.running] == [[], []]
+    assert colony.memory.doomed == []
+
+    assert colony.asked(10.0, "RESTART", name="web") == Answer(("web",))
+    assert colony.of("web").signals == ["TERM", "CONT"]
+    assert colony.memory.doomed == ["web"]
+    assert other.signals == []
+
+
+def test_many_who_asked_at_one_instant_get_one_restart(colony: Colony) -> None:
+    colony.write("web")
+    seen = colony.clock.seconds()
+    for _ in range(100):
+        colony.asked(seen, "RESTART", name="web")
+        if colony.of("web").signals:
+            colony.wait(0.01)
+            colony.of("web").exits(None, "TERM")
+    assert len(colony.spawner.started) == 2
+
+
+def test_who_asked_before_a_start_ends_a_stop_all_the_same(colony: Colony) -> None:
+    colony.wait(10)
+    colony.write("web")
+    colony.ask("STOP", name="web")
+
+    colony.asked(9.0, "RESTART", name="web")
+    colony.of("web").exits(None, "TERM")
+
+    assert colony.memory.stops == {}
+    assert colony.running() == ["web"]
 
 
 def test_restart_all_takes_everyone_but_the_stopped(colony: Colony) -> None:

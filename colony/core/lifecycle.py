@@ -10,6 +10,7 @@ All instants are seconds on the caller's monotonic clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
@@ -47,12 +48,13 @@ class Spawning:
 
 @attrs.frozen
 class Running:
-    """What is known of a process that was started: by which spec, and when."""
+    """What is known of a process that was started: by which spec, when, and since when that had been ordered."""
 
     pid: Pid
     spec: ProcessSpec
     generation: int
     started: float
+    ordered: float = -math.inf
 
 
 @attrs.frozen
@@ -284,6 +286,11 @@ class Unit:
         """What runs: the process whose pid is its own still."""
         return None if isinstance(self.state, Stopping) and self.state.exit is not None else self.process
 
+    def is_fresh(self, seen: float) -> bool:
+        """Does what is wanted run, started after that instant?  Who asked for a restart before it has got one."""
+        process = None if isinstance(self.state, Stopping) else self.process
+        return process is not None and process.generation == self.generation and process.ordered > seen
+
 
 def step(unit: Unit, event: Event, now: float) -> tuple[Unit, tuple[Effect, ...]]:
     """Take in one event; returns the unit as it is then, and what is to be done, in order."""
@@ -371,7 +378,7 @@ def _anew(unit: Unit) -> Unit:
 
 def _spawned(unit: Unit, pid: Pid, now: float) -> Unit:
     assert isinstance(unit.state, Spawning), "only what was ordered is started"
-    process = Running(pid, unit.state.spec, unit.state.generation, now)
+    process = Running(pid, unit.state.spec, unit.state.generation, now, ordered=unit.since)
     return attrs.evolve(unit, state=Up(process), starts=unit.starts + 1, trouble=None)
 
 

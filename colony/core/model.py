@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NewType
 
@@ -332,11 +333,16 @@ Command = AskRestart | AskStop | AskStart | AskSignal | AskScan
 
 @attrs.frozen
 class Message:
-    """One request: the type it was written as (``RESTART-ALL``), what it asks, and who asked, if it says."""
+    """
+    One request: the type it was written as (``RESTART-ALL``), what it asks, and who asked, if it says.
+
+    ``seen`` is an instant on the monotonic clock at which it was there already; infinity where nobody knows one.
+    """
 
     kind: str
     command: Command
     by: str | None
+    seen: float = math.inf
 
 
 @attrs.frozen

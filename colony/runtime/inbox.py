@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable
@@ -30,6 +31,16 @@ RETRY = 1.0
 
 BATCH = 100
 """Messages handled in one go; the rest waits until others have had their turn."""
+
+FEW = 5
+"""Messages found at once that are no flood: each of them gets what it asks for without delay."""
+
+PAUSE = 0.05
+MAX_PAUSE = 1.0
+"""Seconds from one listing of a flood to the next: from the one, doubling, to the other; one listing, one restart."""
+
+MANY = 10_000
+"""Messages taken from one listing; what is looked at in one go is bounded."""
 
 _BAD = ".bad"
 _BAD_KEPT = 100
@@ -85,38 +96,58 @@ class Inbox:
         self._answer = answer
         self._clock = clock
         self._pending: dict[str, _Pending] = {}
-        self._queue: deque[str] = deque()
+        self._queue: deque[tuple[str, Signature | None]] = deque()
+        self._listed = self._list_at = -math.inf
+        self._pause = 0.0
+        self._postponed = self._are_more = False
 
     @property
     def again_at(self) -> float | None:
         """When a message that waits is to be looked at though nothing happens; None if there is none."""
         waiting = ((p.since, p.refusal) for p in self._pending.values() if p.refusal is not None)
-        return min((self._clock() + RETRY if r.unread else since + r.patience for since, r in waiting), default=None)
+        due = [self._clock() + RETRY if r.unread else since + r.patience for since, r in waiting]
+        return min([*due, self._list_at] if self._postponed else due, default=None)
 
     def look(self) -> bool:
-        """Handle up to `BATCH` messages; returns whether some are left. Raises Unseen."""
+        """
+        Handle up to `BATCH` messages; returns whether some are left. Raises Unseen.
+
+        While a flood goes on, what is new is looked for at longer and longer intervals only (see `again_at`).
+        """
+        if not self._queue and self._clock() < self._list_at:
+            self._postponed = True
+            return False
         directory = open_directory(self._path)
         try:
             self._judged = self._ownership.everybody_may_write(directory)
             if not self._queue:
-                there = sorted(f for f in list_directory(directory, self._path) if not check.is_ignored(f))
-                self._queue.extend(there)
-                for name in set(self._pending).difference(there):
-                    del self._pending[name]
+                self._list(directory)
             for _ in range(min(BATCH, len(self._queue))):
-                filename = self._queue.popleft()
+                filename, listed = self._queue.popleft()
                 try:
-                    self._handle(directory, filename)
+                    self._handle(directory, filename, listed)
                 except FileNotFoundError:
                     self._pending.pop(filename, None)
                 except Exception:
                     # Ours to mend, but no reason to be deaf to the next message.
                     log.failure("cannot handle message {filename}", filename=filename)
+            self._postponed = self._are_more and not self._queue
             return bool(self._queue)
         finally:
             os.close(directory)
 
-    def _handle(self, directory: int, filename: str) -> None:
+    def _list(self, directory: int) -> None:
+        there = sorted(f for f in list_directory(directory, self._path) if not check.is_ignored(f))
+        for name in set(self._pending).difference(there):
+            del self._pending[name]
+        is_flood = len(there) - len(self._pending) > FEW
+        self._pause = min(max(PAUSE, 2 * self._pause), MAX_PAUSE) if is_flood else 0.0
+        self._queue.extend((filename, _sign(directory, filename)) for filename in there[:MANY])
+        self._listed = self._clock()  # afterwards: what has these signatures was there before
+        self._list_at = self._listed + self._pause
+        self._are_more = len(there) > MANY
+
+    def _handle(self, directory: int, filename: str, listed: Signature | None) -> None:
         known, outside = sign(directory, filename, follow=False)
         pending = self._pending.get(filename)
         if pending is not None and pending.refusal is None and pending.signature[:-1] == known[:-1]:
@@ -132,7 +163,9 @@ class Inbox:
             return
         known, found = (known, _broken(outside.reason)) if outside else self._read(directory, filename, known)
         if isinstance(found, Message):
-            verdict = self._obey(found)
+            # What was written over since may be a later wish.
+            seen = self._listed if known == listed else self._clock()
+            verdict = self._obey(attrs.evolve(found, seen=seen))
             if isinstance(verdict, Answer):
                 self._finish(directory, filename, known, found.kind, found.by, verdict)
                 return
@@ -223,6 +256,12 @@ class Inbox:
                 error=error.strerror,
             )
         self._pending[filename] = _Pending(known, self._clock(), None)
+
+
+def _sign(directory: int, filename: str) -> Signature | None:
+    with suppress(OSError):
+        return sign(directory, filename, follow=False)[0]
+    return None
 
 
 def _broken(reason: str) -> _Refusal:

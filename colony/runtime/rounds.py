@@ -123,8 +123,7 @@ class Rounds:
             return
         if self._watch.again_at is not None and now >= self._watch.again_at:
             self._look_at_config(self._watch.unsure)
-        self._look_at_messages()
-        self._plan()
+        self._messages_rang(frozenset())
 
     def _plan(self) -> None:
         """Set the one timer to whatever is due first."""

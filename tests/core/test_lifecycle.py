@@ -159,7 +159,7 @@ def test_what_is_wanted_is_started() -> None:
         (WANTED, UP, Insisted(), UP, ()),
         (WANTED, WAITING, Insisted(), WAITING, ()),
         # What was ordered has happened.
-        (WANTED, STARTING, Spawned(PID), Up(Running(PID, SPEC, 1, NOW)), ()),
+        (WANTED, STARTING, Spawned(PID), Up(Running(PID, SPEC, 1, NOW, ordered=10.0)), ()),
         (WANTED, STARTING, SpawnFailed("no such file"), Backoff(NOW + 8, 1), ()),
         (UNWANTED, STARTING, SpawnFailed("no such file"), Down(), ()),
         (HELD, STARTING, SpawnFailed("no such file"), Down(), ()),
@@ -506,3 +506,31 @@ def test_a_main_that_has_ended_has_no_pid_of_its_own_any_more() -> None:
     assert to(WANTED, state=LEFT).main is None
     assert to(WANTED, state=LEFT).process == LEFT.process
     assert WANTED.main is None
+
+
+# -- what a restart asks for ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "seen", "fresh"),
+    [
+        (Up(Running(PID, SPEC, 1, 12.0, ordered=10.0)), 9.9, True),
+        (Up(Running(PID, SPEC, 1, 12.0, ordered=10.0)), 10.0, False),
+        (Up(Running(PID, SPEC, 1, 12.0, ordered=10.0)), 11.0, False),  # it may have been on its way before
+        (Up(Running(PID, SPEC, 0, 12.0, ordered=10.0)), 9.0, False),
+        (UP, 0.0, False),  # started by a supervisor before this one, nobody knows when that was ordered
+        (Stopping(Running(PID, SPEC, 1, 12.0, ordered=10.0), ASKED.ending, asked=True), 9.0, False),
+        (STARTING, 9.0, False),
+        (WAITING, 9.0, False),
+        (DONE, 9.0, False),
+    ],
+)
+def test_only_what_was_ordered_after_a_restart_was_asked_for_is_fresh(state: State, seen: float, fresh: bool) -> None:
+    assert to(WANTED, state=state).is_fresh(seen) is fresh
+
+
+def test_a_start_was_ordered_when_it_was_not_when_it_happened() -> None:
+    unit, _ = step(to(WANTED, state=Down(), generation=2), Alarm(), 40.0)
+    unit, _ = step(unit, Spawned(PID), NOW)
+
+    assert unit.process == Running(PID, SPEC, 2, NOW, ordered=40.0)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from colony.core.model import Answer, Message, NotYet
-from colony.runtime.inbox import BATCH, PATIENCE_BROKEN, PATIENCE_UNKNOWN, Inbox
+from colony.runtime import inbox
+from colony.runtime.inbox import BATCH, FEW, MAX_PAUSE, PATIENCE_BROKEN, PATIENCE_UNKNOWN, Inbox
 from colony.runtime.watch import Unseen
 from tests.runtime.loop import descriptors, said
 
@@ -465,6 +466,85 @@ def test_a_thousand_messages_are_handled_in_bounded_batches_and_in_order(message
     assert batches == [BATCH] * (1000 // BATCH)
     assert [message.by for message in messages.obeyed] == [f"{number:04}" for number in range(1000)]
     assert messages.files() == []
+
+
+def test_what_was_there_at_one_listing_was_seen_at_that_instant_whenever_its_turn_comes(messages: Messages) -> None:
+    for number in range(3 * BATCH):
+        messages.put(f"{number:03}", type="RESTART", name="web")
+    while messages.look():
+        messages.now += 1
+    assert {message.seen for message in messages.obeyed} == {1000.0}
+
+
+def test_what_was_written_over_while_it_waited_was_seen_when_it_was_read(messages: Messages) -> None:
+    for number in range(BATCH + 2):
+        messages.put(f"{number:03}", type="RESTART", name="web", by=f"{number:03}")
+    messages.look()
+    last = f"{BATCH + 1:03}"
+    messages.put(last, type="RESTART", name="web", by="another")
+    messages.look(7)
+    assert [(message.by, message.seen) for message in messages.obeyed[BATCH:]] == [
+        (f"{BATCH:03}", 1000.0),
+        ("another", 1007.0),
+    ]
+
+
+def crowd(messages: Messages, size: int) -> None:
+    for number in range(size):
+        messages.put(f"{number:03}", type="SCAN")
+
+
+def test_a_flood_is_listed_at_growing_intervals(messages: Messages) -> None:
+    pauses = []
+    for _ in range(8):
+        crowd(messages, FEW + 1)
+        listed = messages.now
+        messages.look()
+        assert messages.files() == []
+        crowd(messages, FEW + 1)
+        messages.look()
+        assert len(messages.files()) == FEW + 1
+        assert messages.inbox.again_at is not None
+        messages.now = messages.inbox.again_at
+        pauses.append(round(messages.now - listed, 2))
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, MAX_PAUSE, MAX_PAUSE, MAX_PAUSE]
+
+
+def test_a_few_are_heard_at_once_also_when_a_flood_is_over(messages: Messages) -> None:
+    crowd(messages, FEW + 1)
+    messages.look()
+    for after in (MAX_PAUSE, 0, 0, 0):
+        crowd(messages, FEW)
+        messages.look(after)
+        assert messages.files() == []
+        assert messages.inbox.again_at is None
+
+
+def test_broken_messages_that_wait_are_no_flood(messages: Messages) -> None:
+    for number in range(2 * FEW):
+        messages.write(f"broken{number}", b"{")
+    messages.look()
+    messages.look(MAX_PAUSE)
+    messages.put("1", type="SCAN")
+    messages.look()
+    assert len(messages.obeyed) == 1
+
+
+def test_more_than_is_taken_from_one_listing_is_taken_from_the_next(
+    messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "MANY", 150)
+    for number in range(400):
+        messages.put(f"{number:03}", type="SCAN", by=f"{number:03}")
+    handled = []
+    while messages.files():
+        while messages.look():
+            pass
+        handled.append(len(messages.obeyed))
+        messages.now = messages.inbox.again_at or messages.now
+    assert handled == [150, 300, 400]
+    assert [message.by for message in messages.obeyed] == [f"{number:03}" for number in range(400)]
+    assert messages.look() is False
 
 
 def test_what_waits_is_forgotten_when_its_file_is_taken_away(messages: Messages) -> None:
