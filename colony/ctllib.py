@@ -242,7 +242,7 @@ def put(places: Places, name: str, definition: Mapping[str, Any], *, dry_run: bo
         raise _invalid(action, [check.Problem("", str(error))]) from None
     except check.Malformed as malformed:
         raise _invalid(action, [check.Problem("", malformed.message)]) from None
-    if found := check.problems(value):
+    if found := check.problems(value, name):
         raise _invalid(action, found)
     config = _config(places)
     there = _files(config, name)
@@ -564,7 +564,9 @@ def _verdict(path: str) -> Verdict:
         return Verdict(path, name, None, (check.Problem("", malformed.message),), ())
     except OSError as error:
         return Verdict(path, name, None, (check.Problem("", (error.strerror or str(error)).lower()),), ())
-    return Verdict(path, name, value, check.problems(value), check.unknown(value) if isinstance(value, dict) else ())
+    return Verdict(
+        path, name, value, check.problems(value, name), check.unknown(value) if isinstance(value, dict) else ()
+    )
 
 
 def definitions(places: Places, name: str) -> list[Verdict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from hypothesis import settings
@@ -100,6 +101,49 @@ _limits = st.one_of(
     st.integers(0, 2**63 - 1).map(lambda soft: [soft, "unlimited"]),
 )
 
+_paths = _some_text.map("/{}".format)
+_timeouts = st.integers(1, 10**9) | st.floats(0.001, 1e9)
+_probes: dict[str, st.SearchStrategy[Any]] = {
+    "tcp": st.integers(1, 65535),
+    "http": st.builds("http://{}:{}/{}".format, st.sampled_from(["localhost", "[::1]"]), st.integers(1, 65535), names),
+    "exec": st.builds(lambda first, rest: [first, *rest], _some_text, st.lists(_texts, max_size=3)),
+    "notify": st.just(True),
+}
+
+
+def _probed(
+    probes: dict[str, st.SearchStrategy[Any]], settings: dict[str, st.SearchStrategy[Any]]
+) -> st.SearchStrategy[dict[str, Any]]:
+    """One probe, whichever, and any of its settings."""
+    return st.one_of([st.fixed_dictionaries({key: probe}, optional=settings) for key, probe in probes.items()])
+
+
+_ready = st.one_of(
+    _probed({**_probes, "log": _some_text.map(re.escape)}, {"timeout": _timeouts}),
+    st.builds(
+        lambda seconds, more: {"seconds": seconds} | ({} if more is None else {"timeout": seconds + more}),
+        st.integers(0, 10**6),
+        st.none() | st.integers(1, 10**6),
+    ),
+)
+
+_health = _probed(
+    {**_probes, "beat": _some_text},
+    {
+        "every": st.integers(1, 10**9) | st.floats(0.1, 1e9),
+        "timeout": _timeouts,
+        "failures": st.integers(1, 10**9),
+        "start": _seconds,
+    },
+)
+
+_signals = st.builds(
+    lambda prefix, name, case: case(f"{prefix}{name}"),
+    st.sampled_from(["", "SIG"]),
+    st.sampled_from(["TERM", "INT", "HUP", "KILL", "USR1"]),
+    st.sampled_from([str.upper, str.lower]),
+)
+
 _optional: dict[str, st.SearchStrategy[Any]] = {
     "env": st.dictionaries(_variables, _texts, max_size=3),
     "env_inherit": st.lists(_variables | st.just("LC_*"), max_size=3),
@@ -114,6 +158,13 @@ _optional: dict[str, st.SearchStrategy[Any]] = {
     "no_new_privs": st.booleans(),
     "group": st.lists(names, max_size=3),
     "restart": _restart,
+    "env_file": _paths | st.lists(_paths, max_size=2),
+    "stop": st.lists(st.tuples(_signals, _seconds).map(list), min_size=1, max_size=4),
+    "reload": _signals,
+    "essential": st.booleans(),
+    "after": st.lists(names, max_size=3),
+    "ready": _ready,
+    "health": _health,
     "a key of somebody else's": st.none() | st.booleans() | _texts,
 }
 

@@ -54,9 +54,9 @@ ROOMS: Mapping[str, Room] = {
 
 PURE = frozenset(
     "__future__ abc bisect collections contextlib copy dataclasses datetime difflib enum fnmatch functools hashlib"
-    " heapq itertools json math operator re signal string textwrap types typing".split()
+    " heapq ipaddress itertools json math operator re signal string textwrap types typing warnings".split()
 )
-"""Standard library that touches nothing outside; ``signal`` for the names of signals alone."""
+"""Standard library that touches nothing outside; ``signal`` for names, ``warnings`` to have them raised, alone."""
 
 IMPURE_CALLS = frozenset("open input print exec eval breakpoint now today utcnow".split())
 """What core may not call although no import betrays it: files, the terminal, the clock."""

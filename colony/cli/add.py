@@ -46,6 +46,13 @@ def options(parser: Parser, verb: str) -> None:
     parser.value("--no-new-privs", metavar="BOOL", convert=_json, help="true: nothing it executes gains privileges")
     parser.value("--group", metavar="GROUP", action="append", help="a group of processes it belongs to; repeat")
     parser.value("--restart", metavar="JSON", convert=_json, help='{"when": "failure", "attempts": 3, ...}')
+    parser.value("--env-file", metavar="PATH", action="append", help="a file of variables, read at each start; repeat")
+    parser.value("--stop", metavar="JSON", convert=_json, help='how it is stopped: [["TERM", 60], ["INT", 10]]')
+    parser.value("--reload", metavar="SIGNAL", help="what makes it read its configuration again: HUP")
+    parser.flag("--essential", "when it gives up, the supervisor ends with its exit code")
+    parser.value("--after", metavar="NAME", action="append", help="starts when that process is ready; repeat")
+    parser.value("--ready", metavar="JSON", convert=_json, help='how to know: {"tcp": 8000}, {"notify": true}, ...')
+    parser.value("--health", metavar="JSON", convert=_json, help='how to know: {"http": URL, "every": 10}, ...')
     parser.value(
         "--extras", metavar="JSON", convert=_extras, help="more keys: a JSON object, or a file with one (- is stdin)"
     )
@@ -66,6 +73,8 @@ def add(places: Places, words: Words, options: Namespace, output: Output) -> int
     output.action = f"add {name}"
     cmd, args = _command(words, options)
     more_keys = {key: value for key in (*_PLAIN, *check.UNSUPPORTED) if (value := getattr(options, key)) is not None}
+    if options.essential:
+        more_keys["essential"] = True
     if schedule := {key: value for key in _SCHEDULES if (value := getattr(options, key)) is not None}:
         more_keys["schedule"] = schedule
     definition = ctllib.define(
@@ -100,7 +109,10 @@ def add(places: Places, words: Words, options: Namespace, output: Output) -> int
 _SCHEDULES = ("every", "cron")
 """Options that are one way each to say ``schedule``."""
 
-_PLAIN = tuple("shell config_env cwd user supplementary_groups umask nice limits no_new_privs group restart".split())
+_PLAIN = tuple(
+    "shell config_env cwd user supplementary_groups umask nice limits no_new_privs group restart"
+    " env_file stop reload after ready health".split()
+)
 """The keys whose option is nothing but their value."""
 
 

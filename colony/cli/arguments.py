@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-FLAGS = frozenset("-h --help --version --json --dry-run --diff --wait --no-answer".split())
+FLAGS = frozenset("-h --help --version --json --dry-run --diff --wait --no-answer --essential".split())
 """The options that take no value; every other one takes the next word, whatever that looks like."""
 
 _MARK = "="

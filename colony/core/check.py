@@ -15,7 +15,7 @@ from itertools import islice
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost ctl 4 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     # Any is a JSON value here: what json.loads returns, before anything is known about it.
@@ -249,6 +249,34 @@ def _seconds(value: Any, path: str) -> Iterator[Problem]:
         yield from _number(value, path, 0, _LONG)
 
 
+def _positive(value: Any, path: str) -> Iterator[Problem]:
+    problem = next(_seconds(value, path), None)
+    if problem:
+        yield problem
+    elif value == 0:
+        yield Problem(path, "must be more than 0")
+
+
+def _interval(value: Any, path: str) -> Iterator[Problem]:
+    problem = next(_seconds(value, path), None)
+    if problem:
+        yield problem
+    elif value < 0.1:
+        yield Problem(path, "must be at least 0.1")
+
+
+def _members(value: Any, path: str, checks: Mapping[str, _Check]) -> Iterator[Problem]:
+    """Judge an object of ours, in which an unknown key is a mistake."""
+    if not isinstance(value, dict):
+        yield Problem(path, f"must be an object, not {_kind(value)}")
+        return
+    for key, item in value.items():
+        if key in checks:
+            yield from checks[key](item, f"{path}.{key}")
+        else:
+            yield Problem(f"{path}.{key}", f"unknown key{_did_you_mean(key, checks)}")
+
+
 def _args(value: Any, path: str) -> Iterator[Problem]:
     yield from _list(value, path, _text)
     if value == []:
@@ -275,14 +303,14 @@ def _env(value: Any, path: str) -> Iterator[Problem]:
         yield from _text(item, at)
 
 
-def _group(value: Any, path: str) -> Iterator[Problem]:
+def _names(value: Any, path: str) -> Iterator[Problem]:
     if isinstance(value, str):
         yield Problem(path, f"must be a list: [{json.dumps(value)}]")
     else:
-        yield from _list(value, path, _group_name)
+        yield from _list(value, path, _name)
 
 
-def _group_name(value: Any, path: str) -> Iterator[Problem]:
+def _name(value: Any, path: str) -> Iterator[Problem]:
     problem = next(_text(value, path), None)
     if problem:
         yield problem
@@ -371,15 +399,144 @@ _RESTART: Mapping[str, _Check] = {
 }
 
 
-def _restart(value: Any, path: str) -> Iterator[Problem]:
-    if not isinstance(value, dict):
-        yield Problem(path, f"must be an object, not {_kind(value)}")
+def signal_name(text: str) -> str | None:
+    """``TERM`` for ``TERM`` or ``SIGTERM`` in any case; None for what is no signal's name, numbers among them."""
+    import signal  # here: an enum of 35 members is slow to build
+
+    name = text.upper().removeprefix("SIG")
+    return name if not text.isdigit() and f"SIG{name}" in signal.Signals.__members__ else None
+
+
+def _signal(value: Any, path: str) -> Iterator[Problem]:
+    if not isinstance(value, str):
+        yield Problem(path, f"must be a signal's name such as TERM, not {_kind(value)}")
+    elif signal_name(value) is None:
+        yield Problem(path, f"{value[:40]!r} is no signal's name such as TERM")
+
+
+def _ladder(value: Any, path: str) -> Iterator[Problem]:
+    yield from _list(value, path, _rung)
+    if value == []:
+        yield Problem(path, "must have at least one step, a signal and the seconds to wait after it")
+
+
+def _rung(value: Any, path: str) -> Iterator[Problem]:
+    if not isinstance(value, list) or len(value) != 2:
+        yield Problem(path, 'must be a signal and the seconds to wait after it, such as ["TERM", 10]')
+    else:
+        yield from _signal(value[0], f"{path}[0]")
+        yield from _seconds(value[1], f"{path}[1]")
+
+
+def _paths(value: Any, path: str) -> Iterator[Problem]:
+    return _list(value, path, _absolute) if isinstance(value, list) else _absolute(value, path)
+
+
+def _absolute(value: Any, path: str) -> Iterator[Problem]:
+    problem = next(_some_text(value, path), None)
+    if problem:
+        yield problem
+    elif not value.startswith("/"):
+        yield Problem(path, "must be an absolute path")
+
+
+_HTTP = re.compile(r"https?://(?:\[([0-9A-Fa-f:.]+)\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?(?:[/?][!-~]*)?", re.IGNORECASE)
+
+
+def _http(value: Any, path: str) -> Iterator[Problem]:
+    problem = next(_text(value, path), None)
+    if problem:
+        yield problem
+    elif not (found := _HTTP.fullmatch(value)):
+        yield Problem(path, "must be a URL such as http://localhost:8000/health, what is special in it percent-encoded")
+    elif found[1] and not _is_ipv6(found[1]):
+        yield Problem(path, f"[{found[1][:40]}] is no IPv6 address")
+    elif found[2] and not 1 <= int(found[2]) <= 65535:
+        yield Problem(path, "the port must be from 1 to 65535")
+
+
+def _is_ipv6(text: str) -> bool:
+    import ipaddress  # here: hardly anybody needs it
+
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _port(value: Any, path: str) -> Iterator[Problem]:
+    return _integer(value, path, 1, 65535)
+
+
+def _pattern(value: Any, path: str) -> Iterator[Problem]:
+    problem = next(_some_text(value, path), None)
+    if problem:
+        yield problem
         return
-    for key, item in value.items():
-        if key in _RESTART:
-            yield from _RESTART[key](item, f"{path}.{key}")
-        else:
-            yield Problem(f"{path}.{key}", f"unknown key{_did_you_mean(key, _RESTART)}")
+    import warnings  # here: only such files pay for it
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of what a later Python would read in another way
+            re.compile(value)
+    # Beside its own, compile raises what its numbers and its depth lead to.
+    except (re.error, ValueError, OverflowError, RecursionError, Warning) as error:
+        yield Problem(path, f"is no regular expression: {error}")
+
+
+def _true(value: Any, path: str) -> Iterator[Problem]:
+    if value is not True:
+        yield Problem(path, "must be true")
+
+
+_READY_PROBES: Mapping[str, _Check] = {
+    "tcp": _port,
+    "http": _http,
+    "exec": _args,
+    "log": _pattern,
+    "notify": _true,
+    "seconds": _seconds,
+}
+
+_READY: Mapping[str, _Check] = {**_READY_PROBES, "timeout": _positive}
+
+_HEALTH_PROBES: Mapping[str, _Check] = {
+    "tcp": _port,
+    "http": _http,
+    "exec": _args,
+    "notify": _true,
+    "beat": _some_text,
+}
+
+_HEALTH: Mapping[str, _Check] = {
+    **_HEALTH_PROBES,
+    "every": _interval,
+    "timeout": _positive,
+    "failures": lambda value, path: _integer(value, path, 1, 10**9),
+    "start": _seconds,
+}
+
+
+def _ready(value: Any, path: str) -> Iterator[Problem]:
+    problem = None
+    for problem in _probed(value, path, _READY, _READY_PROBES):
+        yield problem
+    if problem is None and "seconds" in value and value.get("timeout", math.inf) <= value["seconds"]:
+        yield Problem(f"{path}.timeout", "must be more than seconds")
+
+
+def _health(value: Any, path: str) -> Iterator[Problem]:
+    return _probed(value, path, _HEALTH, _HEALTH_PROBES)
+
+
+def _probed(value: Any, path: str, checks: Mapping[str, _Check], probes: Mapping[str, _Check]) -> Iterator[Problem]:
+    yield from _members(value, path, checks)
+    if isinstance(value, dict):
+        given = [key for key in value if key in probes]
+        if len(given) != 1:
+            instead = f", not {' and '.join(given)}" if given else ""
+            yield Problem(path, f"must have exactly one of {', '.join(probes)}{instead}")
 
 
 _SPEC: Mapping[str, _Check] = {
@@ -397,24 +554,33 @@ _SPEC: Mapping[str, _Check] = {
     "nice": lambda value, path: _integer(value, path, -20, 19),
     "limits": _limits,
     "no_new_privs": _boolean,
-    "group": _group,
-    "restart": _restart,
+    "group": _names,
+    "restart": lambda value, path: _members(value, path, _RESTART),
+    "env_file": _paths,
+    "stop": _ladder,
+    "reload": _signal,
+    "essential": _boolean,
+    "after": _names,
+    "ready": _ready,
+    "health": _health,
 }
 
-UNSUPPORTED = frozenset(
-    "env_file stop reload essential after ready health log schedule timeout grace retry needs run_args".split()
-)
+UNSUPPORTED = frozenset("log schedule timeout grace retry needs run_args".split())
 """Keys of the format whose feature this version does not have: a file that asks for one must not run without it."""
 
 KEYS = frozenset(_SPEC) | UNSUPPORTED
 
 
-def problems(value: Any) -> tuple[Problem, ...]:
-    """What is wrong with a process file's JSON value, in the file's order; empty if it can be obeyed."""
-    return tuple(islice(_problems(value), MAX_PROBLEMS))
+def problems(value: Any, name: str | None = None) -> tuple[Problem, ...]:
+    """
+    What is wrong with a process file's JSON value, in the file's order; empty if it can be obeyed.
+
+    ``name``, where it is known, is the process that the file is about.
+    """
+    return tuple(islice(_problems(value, name), MAX_PROBLEMS))
 
 
-def _problems(value: Any) -> Iterator[Problem]:
+def _problems(value: Any, name: str | None) -> Iterator[Problem]:
     if not isinstance(value, dict):
         yield Problem("", f"must be an object, not {_kind(value)}")
         return
@@ -432,6 +598,9 @@ def _problems(value: Any) -> Iterator[Problem]:
             yield from _SPEC[key](item, key)
         elif key in UNSUPPORTED:
             yield Problem(key, "not supported by this version")
+    after = value.get("after")
+    if name is not None and isinstance(after, list) and name in after:
+        yield Problem(f"after[{after.index(name)}]", f"{name} cannot start after itself")
 
 
 def unknown(value: Mapping[str, Any]) -> tuple[str, ...]:
@@ -451,27 +620,70 @@ def _did_you_mean(key: str, known: Mapping[str, Any] | frozenset[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+# -- who waits for whom -------------------------------------------------------------------------------------
+
+
+def cycles(needs: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """
+    Those that wait for each other and so would never start: each one's need is the next, the last one's the first.
+
+    ``needs`` are the names that each name waits for; those that are no keys of it wait for nobody. There is one cycle
+    for every knot, and none without; each begins with its least name, and they are sorted. Linear in names and needs.
+    """
+    found = []
+    for knot in _knots(needs):
+        met: dict[str, int] = {}
+        at = min(knot)
+        while at not in met:
+            met[at] = len(met)
+            at = next(need for need in needs[at] if need in knot)
+        cycle = list(met)[met[at] :]
+        first = cycle.index(min(cycle))
+        found.append((*cycle[first:], *cycle[:first]))
+    return tuple(sorted(found))
+
+
+def _knots(needs: Mapping[str, Sequence[str]]) -> Iterator[set[str]]:
+    """
+    The names that lead to each other, and so back to themselves: the strongly connected components with an edge.
+
+    Tarjan's algorithm, without recursion: a chain of needs may be longer than Python's stack.
+    """
+    low: dict[str, int] = {}  # the earliest name, by the order of meeting, that a name is known to lead back to
+    path: list[str] = []  # names met that may still turn out to belong together
+    position: dict[str, int] = {}
+    for root in needs:
+        if root in low:
+            continue
+        branch = [(root, iter(needs[root]))]
+        low[root] = position[root] = len(low)
+        path.append(root)
+        while branch:
+            name, rest = branch[-1]
+            for need in rest:
+                if need in position:
+                    low[name] = min(low[name], position[need])
+                elif need in needs and need not in low:
+                    branch.append((need, iter(needs[need])))
+                    low[need] = position[need] = len(low)
+                    path.append(need)
+                    break
+            else:
+                branch.pop()
+                if branch:
+                    parent = branch[-1][0]
+                    low[parent] = min(low[parent], low[name])
+                if low[name] == position[name]:
+                    knot: set[str] = set()
+                    while name not in knot:
+                        member = path.pop()
+                        del position[member]
+                        knot.add(member)
+                    if len(knot) > 1 or name in needs[name]:
+                        yield knot
+
+
 # -- messages -----------------------------------------------------------------------------------------------
-
-
-def signal_name(text: str) -> str | None:
-    """``TERM`` for ``TERM`` or ``SIGTERM`` in any case; None for what is no signal's name, numbers among them."""
-    import signal  # here: an enum of 35 members is slow to build
-
-    name = text.upper().removeprefix("SIG")
-    return name if not text.isdigit() and f"SIG{name}" in signal.Signals.__members__ else None
-
-
-def _name(value: Any, path: str) -> Iterator[Problem]:
-    yield from _group_name(value, path)
-
-
-def _signal(value: Any, path: str) -> Iterator[Problem]:
-    if not isinstance(value, str):
-        yield Problem(path, f"must be a signal's name such as TERM, not {_kind(value)}")
-    elif signal_name(value) is None:
-        yield Problem(path, f"{value[:40]!r} is no signal's name such as TERM")
-
 
 _FIELDS: Mapping[str, _Check] = {"name": _name, "group": _name, "signal": _signal}
 

@@ -130,7 +130,7 @@ def _judge(desired: Desired, name: Name, defaults: Defaults) -> tuple[Wanted | N
     match content := desired.files[present[0]]:
         case Readable(data):
             try:
-                return Wanted(wire.parse_spec(data, defaults), data), ()
+                return Wanted(wire.parse_spec(data, defaults, name), data), ()
             except wire.Invalid as invalid:
                 return _last_good(desired, name, defaults), invalid.problems
         case Unreadable(reason):
@@ -145,5 +145,5 @@ def _last_good(desired: Desired, name: Name, defaults: Defaults) -> Wanted | Non
     if name in desired.remembered:
         data = desired.remembered[name]
         with suppress(wire.Invalid):  # written by another version
-            return Wanted(wire.parse_spec(data, defaults), data)
+            return Wanted(wire.parse_spec(data, defaults, name), data)
     return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from colony.core import check
 from colony.core.check import Problem
 from colony.core.model import (
@@ -13,17 +15,28 @@ from colony.core.model import (
     AskSignal,
     AskStart,
     AskStop,
+    Beat,
     Command,
     Defaults,
+    Elapsed,
     Everyone,
+    Exec,
     Group,
+    Health,
+    Http,
     Limit,
+    LogLine,
     Message,
     Name,
+    Notify,
     One,
     ProcessSpec,
+    Readiness,
     RestartPolicy,
+    Rung,
+    StopLadder,
     Target,
+    Tcp,
     default_ladder,
 )
 
@@ -55,10 +68,10 @@ def _decode(data: bytes, limit: int) -> Any:
         raise Invalid((Problem("", malformed.message),), whole=malformed.whole) from None
 
 
-def parse_spec(data: bytes, defaults: Defaults) -> ProcessSpec:
-    """The spec that a process file's bytes hold; raises Invalid."""
+def parse_spec(data: bytes, defaults: Defaults, name: Name | None = None) -> ProcessSpec:
+    """The spec that a process file's bytes hold, of that name if it is known; raises Invalid."""
     value = _decode(data, check.MAX_SPEC_BYTES)
-    if problems := check.problems(value):
+    if problems := check.problems(value, name):
         raise Invalid(problems)
     return ProcessSpec(
         args=tuple(value["args"]) if "args" in value else ("/bin/sh", "-c", value["shell"]),
@@ -77,8 +90,14 @@ def parse_spec(data: bytes, defaults: Defaults) -> ProcessSpec:
         no_new_privs=value.get("no_new_privs", False),
         group=frozenset(value.get("group", ())),
         restart=_restart(value.get("restart", {}), defaults),
-        stop=default_ladder(defaults.killtime),
+        stop=_ladder(value["stop"]) if "stop" in value else default_ladder(defaults.killtime),
         killtime=defaults.killtime,
+        reload=_signal(value["reload"]) if "reload" in value else None,
+        essential=value.get("essential", False),
+        after=tuple(map(Name, dict.fromkeys(value.get("after", ())))),
+        ready=_ready(value["ready"]) if "ready" in value else None,
+        health=_health(value["health"]) if "health" in value else None,
+        env_file=_paths(value.get("env_file", [])),
         unknown=check.unknown(value),
     )
 
@@ -100,6 +119,52 @@ def _restart(value: Mapping[str, Any], defaults: Defaults) -> RestartPolicy:
         **given,
     }
     return RestartPolicy(**policy)
+
+
+def _signal(given: str) -> str:
+    signal = check.signal_name(given)
+    assert signal is not None, "check has let it through"
+    return signal
+
+
+def _ladder(value: list[Any]) -> StopLadder:
+    """Whatever it begins with, it ends in KILL."""
+    ladder = tuple(Rung(_signal(signal), seconds) for signal, seconds in value)
+    return ladder if ladder[-1].signal == "KILL" else (*ladder, Rung("KILL", 0))
+
+
+def _paths(value: str | list[str]) -> tuple[str, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _ready(value: Mapping[str, Any]) -> Readiness:
+    if "seconds" in value:
+        ready = Readiness(Elapsed(value["seconds"]), **_rest(value, "timeout"))
+        # They may take as long as they say.
+        return ready if "timeout" in value else attrs.evolve(ready, timeout=ready.timeout + value["seconds"])
+    probe = LogLine(value["log"]) if "log" in value else _probe(value)
+    return Readiness(probe, **_rest(value, "timeout"))
+
+
+def _health(value: Mapping[str, Any]) -> Health:
+    probe = Beat(value["beat"]) if "beat" in value else _probe(value)
+    return Health(probe, **_rest(value, "every", "timeout", "failures", "start"))
+
+
+def _probe(value: Mapping[str, Any]) -> Tcp | Http | Exec | Notify:
+    match value:
+        case {"tcp": port}:
+            return Tcp(port)
+        case {"http": url}:
+            return Http(url)
+        case {"exec": args}:
+            return Exec(tuple(args))
+        case _:
+            return Notify()
+
+
+def _rest(value: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value[key] for key in keys if key in value}
 
 
 def parse_message(data: bytes) -> Message:
@@ -130,9 +195,7 @@ def _command(kind: str, value: Mapping[str, Any]) -> Command:
         case "START":
             return AskStart(_target(value))
         case "SIGNAL":
-            signal = check.signal_name(value["signal"])
-            assert signal is not None, "check has let it through"
-            return AskSignal(One(Name(value["name"])), signal)
+            return AskSignal(One(Name(value["name"])), _signal(value["signal"]))
         case "SCAN":
             return AskScan()
         case _:

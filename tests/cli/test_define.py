@@ -40,8 +40,10 @@ def test_every_key_has_an_option(ctl: Ctl, dead: StandIn) -> None:
         "add web --cmd=x --arg=a --env A=1 --env B= --env A=2 --env-inherit=LANG --env-inherit LC_* --config-env=false"
     )
     argv += " --cwd=/srv --uid=1 --gid 2 --group=a --group=b --supplementary-groups 4 --supplementary-groups=www"
-    argv += " --umask 027 --nice -5 --no-new-privs true"
+    argv += " --umask 027 --nice -5 --no-new-privs true --essential --reload hup --after queue --after=db"
+    argv += " --env-file /a --env-file=/b"
     objects = ["--limits", '{"core": 0}', "--restart", '{"attempts": 3}', "--extras", '{"mine": {"x": []}}']
+    objects += ["--stop", '[["INT", 5]]', "--ready", '{"tcp": 80}', '--health={"beat": "x"}']
     done = ctl(*argv.split(), *objects)
     assert done.code == 0, done.err
     assert written(dead) == {
@@ -59,6 +61,13 @@ def test_every_key_has_an_option(ctl: Ctl, dead: StandIn) -> None:
         "no_new_privs": True,
         "limits": {"core": 0},
         "restart": {"attempts": 3},
+        "env_file": ["/a", "/b"],
+        "stop": [["INT", 5]],
+        "reload": "hup",
+        "essential": True,
+        "after": ["queue", "db"],
+        "ready": {"tcp": 80},
+        "health": {"beat": "x"},
         "mine": {"x": []},
     }
     assert set(written(dead)) | {"shell", "user"} == check.KEYS - check.UNSUPPORTED | {"mine"}

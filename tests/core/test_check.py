@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import pytest
@@ -40,6 +41,13 @@ GOOD: dict[str, Any] = {
         "attempts": None,
         "success": [0, 255],
     },
+    "env_file": ["/etc/default/web", "/run/secrets/web.env"],
+    "stop": [["TERM", 600], ["sigint", 0.5], ["KILL", 0]],
+    "reload": "hup",
+    "essential": True,
+    "after": ["queue", "database"],
+    "ready": {"tcp": 80, "timeout": 0.5},
+    "health": {"http": "http://localhost/", "every": 0.1, "timeout": 1, "failures": 1, "start": 0},
     "description": {"anything": [1, None]},
 }
 """Uses every key that this version has, and one that is not ours."""
@@ -305,10 +313,156 @@ def test_a_shell_text_stands_in_for_args() -> None:
             "limits.cpu[0]: must be an integer, not null", 'limits.cpu[1]: must be an integer or "unlimited"',
         ]),
         ({"args": ["a"], "no_new_privs": 1}, ["no_new_privs: must be true or false, not a number"]),
+        ({"args": ["a"], "env_file": 1}, ["env_file: must be a string, not a number"]),
+        ({"args": ["a"], "env_file": ""}, ["env_file: must not be empty"]),
+        ({"args": ["a"], "env_file": "web.env"}, ["env_file: must be an absolute path"]),
+        ({"args": ["a"], "env_file": ["/a", "b", None, "/\0"]}, [
+            "env_file[1]: must be an absolute path", "env_file[2]: must be a string, not null",
+            "env_file[3]: must not contain NUL",
+        ]),
+        ({"args": ["a"], "stop": []}, ["stop: must have at least one step, a signal and the seconds to wait after it"]),
+        ({"args": ["a"], "stop": "INT"}, ["stop: must be a list, not a string"]),
+        ({"args": ["a"], "stop": ["INT", 5]}, [
+            'stop[0]: must be a signal and the seconds to wait after it, such as ["TERM", 10]',
+            'stop[1]: must be a signal and the seconds to wait after it, such as ["TERM", 10]',
+        ]),
+        ({"args": ["a"], "stop": [["INT"]]}, [
+            'stop[0]: must be a signal and the seconds to wait after it, such as ["TERM", 10]',
+        ]),
+        ({"args": ["a"], "stop": [["INT", 1], ["9", -1], [2, True]]}, [
+            "stop[1][0]: '9' is no signal's name such as TERM", "stop[1][1]: must be at least 0",
+            "stop[2][0]: must be a signal's name such as TERM, not a number",
+            "stop[2][1]: must be a number, not a boolean",
+        ]),
+        ({"args": ["a"], "stop": [["INT", 10**10]]}, ["stop[0][1]: must be at most 1000000000 seconds"]),
+        ({"args": ["a"], "reload": 1}, ["reload: must be a signal's name such as TERM, not a number"]),
+        ({"args": ["a"], "reload": "HUB"}, ["reload: 'HUB' is no signal's name such as TERM"]),
+        ({"args": ["a"], "essential": "yes"}, ["essential: must be true or false, not a string"]),
+        ({"args": ["a"], "after": "queue"}, ['after: must be a list: ["queue"]']),
+        ({"args": ["a"], "after": {}}, ["after: must be a list, not an object"]),
+        ({"args": ["a"], "after": ["a b", None]}, [
+            "after[0]: 'a b' is no name: letters, digits and . _ @ + - only, the first a letter, a digit or _",
+            "after[1]: must be a string, not null",
+        ]),
+        ({"args": ["a"], "ready": "tcp"}, ["ready: must be an object, not a string"]),
+        ({"args": ["a"], "ready": {}}, ["ready: must have exactly one of tcp, http, exec, log, notify, seconds"]),
+        ({"args": ["a"], "ready": {"timeout": 1}}, [
+            "ready: must have exactly one of tcp, http, exec, log, notify, seconds",
+        ]),
+        ({"args": ["a"], "ready": {"tcp": 80, "notify": True}}, [
+            "ready: must have exactly one of tcp, http, exec, log, notify, seconds, not tcp and notify",
+        ]),
+        ({"args": ["a"], "ready": {"notfy": True}}, [
+            "ready.notfy: unknown key; did you mean 'notify'?",
+            "ready: must have exactly one of tcp, http, exec, log, notify, seconds",
+        ]),
+        ({"args": ["a"], "ready": {"tcp": 80, "every": 1}}, ["ready.every: unknown key"]),
+        ({"args": ["a"], "ready": {"tcp": 0}}, ["ready.tcp: must be from 1 to 65535"]),
+        ({"args": ["a"], "ready": {"tcp": 65536}}, ["ready.tcp: must be from 1 to 65535"]),
+        ({"args": ["a"], "ready": {"tcp": "80"}}, ["ready.tcp: must be an integer, not a string"]),
+        ({"args": ["a"], "ready": {"exec": []}}, ["ready.exec: must have at least one entry, the executable"]),
+        ({"args": ["a"], "ready": {"exec": "true"}}, ["ready.exec: must be a list, not a string"]),
+        ({"args": ["a"], "ready": {"log": ""}}, ["ready.log: must not be empty"]),
+        ({"args": ["a"], "ready": {"log": ["up"]}}, ["ready.log: must be a string, not a list"]),
+        ({"args": ["a"], "ready": {"log": "(up"}}, [
+            "ready.log: is no regular expression: missing ), unterminated subpattern at position 0",
+        ]),
+        ({"args": ["a"], "ready": {"notify": 1}}, ["ready.notify: must be true"]),
+        ({"args": ["a"], "ready": {"notify": False}}, ["ready.notify: must be true"]),
+        ({"args": ["a"], "ready": {"seconds": -1}}, ["ready.seconds: must be at least 0"]),
+        ({"args": ["a"], "ready": {"seconds": 2, "timeout": 2}}, ["ready.timeout: must be more than seconds"]),
+        ({"args": ["a"], "ready": {"tcp": 80, "timeout": 0}}, ["ready.timeout: must be more than 0"]),
+        ({"args": ["a"], "ready": {"tcp": 80, "timeout": None}}, ["ready.timeout: must be a number, not null"]),
+        ({"args": ["a"], "health": []}, ["health: must be an object, not a list"]),
+        ({"args": ["a"], "health": {"every": 1}}, ["health: must have exactly one of tcp, http, exec, notify, beat"]),
+        ({"args": ["a"], "health": {"log": "x"}}, [
+            "health.log: unknown key", "health: must have exactly one of tcp, http, exec, notify, beat",
+        ]),
+        ({"args": ["a"], "health": {"seconds": 1, "tcp": 1}}, ["health.seconds: unknown key"]),
+        ({"args": ["a"], "health": {"beat": ""}}, ["health.beat: must not be empty"]),
+        ({"args": ["a"], "health": {"notify": None}}, ["health.notify: must be true"]),
+        ({"args": ["a"], "health": {"tcp": 1, "every": 0}}, ["health.every: must be at least 0.1"]),
+        ({"args": ["a"], "health": {"tcp": 1, "every": 10**10}}, ["health.every: must be at most 1000000000 seconds"]),
+        ({"args": ["a"], "health": {"tcp": 1, "timeout": 0.0}}, ["health.timeout: must be more than 0"]),
+        ({"args": ["a"], "health": {"tcp": 1, "failures": 0}}, ["health.failures: must be from 1 to 1000000000"]),
+        ({"args": ["a"], "health": {"tcp": 1, "failures": 1.5}}, [
+            "health.failures: must be an integer, not a fraction",
+        ]),
+        ({"args": ["a"], "health": {"tcp": 1, "start": -1}}, ["health.start: must be at least 0"]),
     ],
 )  # fmt: skip
 def test_every_problem_is_told_with_its_path(value: Any, problems: list[str]) -> None:
     assert said(value) == problems
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        {"tcp": 1},
+        {"tcp": 65535},
+        {"http": "https://user.example:8443/health?deep=1"},
+        {"http": "HTTP://[::1]:80"},
+        {"exec": ["redis-cli", "ping"]},
+        {"log": r"^ready in \d+ ms$"},
+        {"notify": True},
+        {"seconds": 0},
+        {"seconds": 90},
+        {"seconds": 2, "timeout": 2.5},
+    ],
+)
+def test_readiness_may_be_known_by_any_one_probe(probe: dict[str, Any]) -> None:
+    assert said({"args": ["a"], "ready": probe}) == []
+
+
+@pytest.mark.parametrize(
+    "probe", [{"tcp": 80}, {"http": "http://a-b.c_d/"}, {"exec": ["x"]}, {"notify": True}, {"beat": "run/beat"}]
+)
+def test_health_may_be_known_by_any_one_probe(probe: dict[str, Any]) -> None:
+    assert said({"args": ["a"], "health": probe}) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    "|localhost|localhost:80|ftp://localhost/|http://|http:///x|http://:80/|http://a b/|http://a/b c|http://a/\n"
+    "|http://é/|http://a/é|http://a:/|http://me@a/|http://a:8x/|//a/|http://[::1/|http://a:123456/".split("|"),
+)
+def test_what_is_no_url_to_be_asked_is_refused(url: str) -> None:
+    [problem] = said({"args": ["a"], "health": {"http": url}})
+    assert problem.startswith("health.http: must be a URL such as http://localhost:8000/health")
+
+
+@pytest.mark.parametrize("port", [0, 65536, 99999])
+def test_a_url_with_a_port_that_is_none_is_refused(port: int) -> None:
+    assert said({"args": ["a"], "health": {"http": f"http://a:{port}/"}}) == [
+        "health.http: the port must be from 1 to 65535"
+    ]
+
+
+@pytest.mark.parametrize("pattern", ["*", "(?P<a>", "a{99999999999}", "(?L)a", "(" * 5000 + ")" * 5000, "[[a]"])
+def test_an_expression_that_cannot_be_compiled_is_refused_whatever_compiling_raises(pattern: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whatever is in force
+        [problem] = said({"args": ["a"], "ready": {"log": pattern}})
+    assert problem.startswith("ready.log: is no regular expression: ")
+
+
+def test_a_url_is_a_string() -> None:
+    assert said({"args": ["a"], "ready": {"http": 80}}) == ["ready.http: must be a string, not a number"]
+
+
+@pytest.mark.parametrize("address", ["::1::", ":", "1.2.3.4", "f" * 3000])
+def test_a_url_with_an_address_in_brackets_that_is_none_is_refused(address: str) -> None:
+    [problem] = said({"args": ["a"], "ready": {"http": f"http://[{address}]/"}})
+    assert problem.endswith("is no IPv6 address")
+    assert len(problem) < 80
+
+
+def test_nobody_starts_after_itself() -> None:
+    value = {"args": ["a"], "after": ["queue", "web"]}
+    assert [str(problem) for problem in check.problems(value, "web")] == ["after[1]: web cannot start after itself"]
+    assert check.problems(value, "other") == ()
+    assert check.problems(value) == ()
+    assert check.problems({"args": ["a"], "after": "web"}, "web") == check.problems({"args": ["a"], "after": "web"})
 
 
 @pytest.mark.parametrize("key", sorted(check.UNSUPPORTED))
@@ -350,6 +504,65 @@ def test_one_value_is_judged_by_itself(key: str, value: Any) -> None:
     """What is wrong with one key is told of that key alone."""
     for problem in check.problems({**GOOD, key: value}):
         assert problem.path.startswith(key)
+
+
+# -- who waits for whom
+
+
+@pytest.mark.parametrize(
+    ("needs", "cycles"),
+    [
+        ({}, ()),
+        ({"a": []}, ()),
+        ({"a": ["a"]}, (("a",),)),
+        ({"a": ["b"], "b": ["c"], "c": ["b2"]}, ()),
+        ({"b": ["a"], "a": ["b"]}, (("a", "b"),)),
+        ({"c": ["a"], "a": ["b"], "b": ["c"]}, (("a", "b", "c"),)),
+        ({"a": ["b"], "b": ["c"], "c": ["b"]}, (("b", "c"),)),
+        ({"x": ["y"], "y": ["x", "a"], "a": ["b"], "b": ["a"]}, (("a", "b"), ("x", "y"))),
+        ({"a": ["b", "c"], "b": ["a"], "c": ["a"]}, (("a", "b"),)),
+        ({"a": ["c", "b"], "b": ["a"], "c": ["a"]}, (("a", "c"),)),
+        ({"top": ["left", "right"], "left": ["end"], "right": ["end"], "end": []}, ()),
+        ({"a": ["gone", "b"], "b": ["gone"]}, ()),
+    ],
+)
+def test_those_that_wait_for_each_other_are_found(needs: dict[str, list[str]], cycles: Any) -> None:
+    assert check.cycles(needs) == cycles
+
+
+@given(st.dictionaries(st.sampled_from("abcdefg"), st.lists(st.sampled_from("abcdefgh"), max_size=3)))
+def test_a_cycle_is_told_of_every_knot_and_of_nothing_else(needs: dict[str, list[str]]) -> None:
+    reached = {name: _reached(needs, name) for name in needs}
+    knots = {frozenset(other for other in reached[name] if name in reached.get(other, ())) for name in needs}
+
+    cycles = check.cycles(needs)
+
+    assert cycles == check.cycles(dict(reversed(needs.items())))
+    for cycle in cycles:
+        assert all(need in needs[name] for name, need in zip(cycle, (*cycle[1:], cycle[0]), strict=True))
+        assert cycle[0] == min(cycle)
+    assert list(cycles) == sorted(cycles)
+    assert sorted(any(knot.issuperset(cycle) for cycle in cycles) for knot in knots - {frozenset()}) == [True] * len(
+        cycles
+    )
+
+
+def _reached(needs: dict[str, list[str]], name: str) -> set[str]:
+    """Everything that is waited for, at once or by way of others."""
+    reached: set[str] = set()
+    new = set(needs[name])
+    while new:
+        reached |= new
+        new = {need for one in new for need in needs.get(one, ())} - reached
+    return reached
+
+
+def test_a_long_chain_and_a_long_circle_are_walked_in_a_moment() -> None:
+    chain = {str(number): [str(number + 1)] for number in range(50_000)}
+    assert check.cycles(chain) == ()
+    chain["50000"] = ["0"]
+    [cycle] = check.cycles(chain)
+    assert len(cycle) == 50_001
 
 
 # -- messages

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,17 +17,26 @@ from colony.core.model import (
     AskSignal,
     AskStart,
     AskStop,
+    Beat,
     Command,
     Defaults,
+    Elapsed,
     Everyone,
+    Exec,
     Group,
+    Health,
+    Http,
     Limit,
+    LogLine,
     Message,
     Name,
+    Notify,
     One,
     ProcessSpec,
+    Readiness,
     RestartPolicy,
     Rung,
+    Tcp,
 )
 from colony.core.wire import Invalid, parse_message, parse_spec
 from tests.strategies import names, spec_values, steady
@@ -68,6 +78,13 @@ def test_every_key_arrives() -> None:
         "limits": {"nofile": 4096, "core": [0, "unlimited"], "as": "unlimited"},
         "no_new_privs": True,
         "group": ["b", "a", "b"],
+        "env_file": "/etc/default/web",
+        "stop": [["int", 5]],
+        "reload": "SIGHUP",
+        "essential": True,
+        "after": ["queue"],
+        "ready": {"notify": True},
+        "health": {"beat": "run/beat", "every": 1, "timeout": 2, "failures": 3, "start": 4},
         "restart": {
             "when": "failure",
             "initial": 2,
@@ -97,6 +114,13 @@ def test_every_key_arrives() -> None:
         no_new_privs=True,
         group=frozenset({"a", "b"}),
         restart=RestartPolicy("failure", 2, 3, 4, 0, 5, 6, (0, 7)),
+        stop=(Rung("INT", 5), Rung("KILL", 0)),
+        reload="HUP",
+        essential=True,
+        after=(Name("queue"),),
+        ready=Readiness(Notify()),
+        health=Health(Beat("run/beat"), 1, 2, 3, 4),
+        env_file=("/etc/default/web",),
         unknown=("description",),
     )
 
@@ -162,9 +186,89 @@ def test_every_good_file_has_a_spec_that_says_what_it_says(value: dict[str, Any]
     if "restart" in value:
         kept = {key: getattr(found.restart, key) for key in value["restart"]}
         written["restart"] = {key: list(item) if isinstance(item, tuple) else item for key, item in kept.items()}
+    for key in ("reload", "essential"):
+        if key in value:
+            kept = getattr(found, key)
+            written[key] = value[key] if kept in (value[key], check.signal_name(str(value[key]))) else kept
+    if "env_file" in value:
+        written["env_file"] = found.env_file[0] if isinstance(value["env_file"], str) else list(found.env_file)
+    if "after" in value:
+        written["after"] = value["after"]
+        assert list(found.after) == sorted(set(value["after"]), key=value["after"].index)
+    if "stop" in value:
+        written["stop"] = value["stop"]
+        given = [Rung(check.signal_name(signal) or "", seconds) for signal, seconds in value["stop"]]
+        assert list(found.stop) == given + [Rung("KILL", 0)] * (given[-1].signal != "KILL")
+    for key in ("ready", "health"):
+        if key in value:
+            kept = getattr(found, key)
+            [probe] = attrs.astuple(kept.probe) or [True]
+            probe = list(probe) if isinstance(probe, tuple) else probe
+            written[key] = {item: getattr(kept, item, probe) for item in value[key]}
     written |= {key: value[key] for key in found.unknown}
     assert written == value
     assert found.digest == check.digest(value)
+    assert found.stop[-1].signal == "KILL"
+
+
+def test_a_ladder_that_does_not_end_in_kill_is_made_to() -> None:
+    assert spec({"args": ["x"], "stop": [["sigint", 5]]}).stop == (Rung("INT", 5), Rung("KILL", 0))
+    assert spec({"args": ["x"], "stop": [["TERM", 600], ["INT", 10], ["KILL", 3]]}).stop == (
+        Rung("TERM", 600),
+        Rung("INT", 10),
+        Rung("KILL", 3),
+    )
+
+
+def test_a_ladder_of_its_own_says_nothing_of_what_is_left_behind() -> None:
+    assert spec({"args": ["x"], "stop": [["INT", 50]]}, Defaults(killtime=3)).killtime == 3
+
+
+def test_a_name_that_is_needed_twice_is_needed_once() -> None:
+    assert spec({"args": ["x"], "after": ["b", "a", "b"]}).after == ("b", "a")
+
+
+def test_what_starts_after_itself_is_refused_where_its_name_is_known() -> None:
+    data = b'{"args": ["x"], "after": ["web"]}'
+
+    assert parse_spec(data, Defaults(), Name("other")).after == ("web",)
+    with pytest.raises(Invalid, match="web cannot start after itself"):
+        parse_spec(data, Defaults(), Name("web"))
+
+
+def test_one_env_file_may_be_given_without_a_list() -> None:
+    assert spec({"args": ["x"], "env_file": "/a"}).env_file == ("/a",)
+    assert spec({"args": ["x"], "env_file": ["/a", "/b"]}).env_file == ("/a", "/b")
+
+
+@pytest.mark.parametrize(
+    ("value", "ready"),
+    [
+        ({"tcp": 80}, Readiness(Tcp(80), 60)),
+        ({"http": "http://a/", "timeout": 3}, Readiness(Http("http://a/"), 3)),
+        ({"exec": ["a", "b"]}, Readiness(Exec(("a", "b")), 60)),
+        ({"log": "^up$"}, Readiness(LogLine("^up$"), 60)),
+        ({"notify": True}, Readiness(Notify(), 60)),
+        ({"seconds": 2, "timeout": 3}, Readiness(Elapsed(2), 3)),
+        ({"seconds": 90}, Readiness(Elapsed(90), 150)),
+    ],
+)
+def test_every_way_of_being_ready_arrives(value: dict[str, Any], ready: Readiness) -> None:
+    assert spec({"args": ["x"], "ready": value}).ready == ready
+
+
+@pytest.mark.parametrize(
+    ("value", "health"),
+    [
+        ({"tcp": 80}, Health(Tcp(80), every=10, timeout=5, failures=3, start=0)),
+        ({"http": "http://a/", "every": 1}, Health(Http("http://a/"), every=1)),
+        ({"exec": ["a", "b"], "timeout": 1}, Health(Exec(("a", "b")), timeout=1)),
+        ({"notify": True, "failures": 1}, Health(Notify(), failures=1)),
+        ({"beat": "run/beat", "start": 30}, Health(Beat("run/beat"), start=30)),
+    ],
+)
+def test_every_way_of_being_well_arrives(value: dict[str, Any], health: Health) -> None:
+    assert spec({"args": ["x"], "health": value}).health == health
 
 
 @steady

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from colony.core import check, wire
-from colony.core.model import Defaults
+from colony.core.model import Beat, Defaults, Elapsed, Exec, Http, LogLine, Notify, ProcessSpec, Tcp
 
 # Any is a JSON value.
 
@@ -63,8 +65,55 @@ def as_spec(data: bytes) -> None:
             assert again.digest == spec.digest
             assert sorted(again.env) == sorted(spec.env)
             assert (again.args, again.restart, again.group) == (spec.args, spec.restart, spec.group)
+            assert (again.stop, again.reload, again.after) == (spec.stop, spec.reload, spec.after)
+            assert (again.ready, again.health, again.env_file) == (spec.ready, spec.health, spec.env_file)
+    _is_sound(spec)
     # Seconds: neither negative nor endless.
     assert all(0 <= spec.restart.delay(streak, "web 1") < 10**10 for streak in (0, 1, 2, 1000))
+
+
+def _is_sound(spec: ProcessSpec) -> None:
+    """May what looks after it rely on what the vocabulary says?"""
+    assert spec.stop[-1].signal == "KILL"
+    for signal in (*(rung.signal for rung in spec.stop), *([] if spec.reload is None else [spec.reload])):
+        assert check.signal_name(signal) == signal
+    assert all(0 <= rung.seconds < 10**10 for rung in spec.stop)
+    assert all(path.startswith("/") and "\0" not in path for path in spec.env_file)
+    assert all(check.name_problem(name) is None for name in spec.after)
+    assert len(set(spec.after)) == len(spec.after)
+    if spec.ready is not None:
+        assert 0 < spec.ready.timeout < 10**10
+        match spec.ready.probe:
+            case Elapsed(seconds):
+                assert 0 <= seconds < spec.ready.timeout
+            case LogLine(pattern):
+                re.compile(pattern)
+            case probe:
+                _can_be_asked(probe)
+    if spec.health is not None:
+        assert 0 < spec.health.timeout < 10**10
+        assert 0.1 <= spec.health.every < 10**10
+        assert 0 <= spec.health.start < 10**10
+        assert spec.health.failures >= 1
+        _can_be_asked(spec.health.probe)
+
+
+def _can_be_asked(probe: object) -> None:
+    match probe:
+        case Http(url):
+            parts = urlsplit(url)
+            assert parts.scheme in ("http", "https")
+            assert parts.hostname
+            assert parts.port is None or 0 < parts.port < 2**16
+            assert is_one_line(url)
+            assert url.isascii()
+        case Tcp(port):
+            assert 0 < port < 2**16
+        case Exec(args):
+            assert args[0]
+            assert all("\0" not in arg for arg in args)
+        case _:
+            assert isinstance(probe, Notify | Beat)
 
 
 def as_message(data: bytes) -> None:

@@ -167,9 +167,9 @@ def test_web_and_web_json_together_are_a_problem_of_both_and_what_runs_stays(col
 
 
 def test_a_key_that_is_not_built_yet_is_a_problem_and_never_ignored(colony: Colony) -> None:
-    colony.write("safe", *SLEEP, essential=True)
-    colony.write("secret", *SLEEP, env_file="/etc/secret")
-    for name, key in (("safe", "essential"), ("secret", "env_file")):
+    colony.write("clock", *SLEEP, schedule={"every": 10})
+    colony.write("quick", *SLEEP, timeout=3)
+    for name, key in (("clock", "schedule"), ("quick", "timeout")):
         [problem] = problems(colony, name)
         assert problem["path"] == key
         assert "not supported by this version" in problem["message"]
