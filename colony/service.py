@@ -23,7 +23,7 @@ import colony
 from colony.core import check
 from colony.core.desired import Listing
 from colony.core.environment import finish
-from colony.core.model import Report, Survivor, default_ladder, timestamp
+from colony.core.model import Name, Pid, Report, Survivor, default_ladder, timestamp
 from colony.options import Settings
 from colony.report.pidfiles import PidFiles
 from colony.report.status import Clocks, StatusFiles
@@ -159,9 +159,11 @@ class ColonyService(Service):
             found = [attrs.evolve(survivor, stale=True) for survivor in found]
         ladder = default_ladder(self._settings.defaults.killtime)
         spared = {survivor.token for survivor in found if survivor.alive}
-        clearing = Clearing(self._reactor, self._settings.colony, ladder, spared)
-        self._cleared = clearing.gone
-        _ = clearing.gone.addCallback(lambda _: self._go(found)).addErrback(self._give_up)
+        names = {survivor.token: survivor.name for survivor in found}
+        clearing = Clearing(
+            self._reactor, self._settings.colony, ladder, spared, names, lambda name: self._supervisor.freed(name)
+        )
+        self._cleared = clearing.gone.addCallback(lambda stuck: self._go(found, stuck)).addErrback(self._give_up)
         clearing.begin()
 
     def _begin_or_end(self) -> None:
@@ -176,8 +178,9 @@ class ColonyService(Service):
         self._own_log.finish()
         _exit_at_once(1)
 
-    def _go(self, found: list[Survivor]) -> None:
+    def _go(self, found: list[Survivor], stuck: Mapping[Name, Pid]) -> None:
         self._supervisor.restore(self._state.remembered(), self._state.held(), found)
+        self._supervisor.block(stuck)
         self._state.clear_pipes(keep={survivor.token for survivor in found if survivor.alive})
         if not self.running:
             return

@@ -7,6 +7,7 @@ Spawner, and reported. No other object changes a unit.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -21,11 +22,13 @@ from twisted.logger import Logger, LogLevel
 
 from colony.core import wire, words
 from colony.core.desired import Desired, Listing, fold
+from colony.core.ending import begin, insist
 from colony.core.lifecycle import (
     Alarm,
     Closing,
     Down,
     Effect,
+    Emptied,
     Event,
     Exited,
     Held,
@@ -40,6 +43,7 @@ from colony.core.lifecycle import (
     SpawnFailed,
     Spawning,
     State,
+    Stopping,
     Unit,
     Unwanted,
     Up,
@@ -62,6 +66,7 @@ from colony.core.model import (
     Name,
     NotYet,
     One,
+    Pid,
     ProcessSpec,
     Report,
     Start,
@@ -151,6 +156,7 @@ class Supervisor:
         self._desired = Desired()
         self._held: frozenset[Name] = frozenset()
         self._unchecked: frozenset[Name] = frozenset()
+        self._blocked: dict[Name, Pid] = {}
         self._ended_unseen: list[tuple[Name, Event]] = []
         self._seen = False
         self._queue: deque[tuple[Name, Event]] = deque()
@@ -210,6 +216,31 @@ class Supervisor:
         )
         self._moved[name] = None
         self._busy.update([] if survivor.done else [name])
+
+    def block(self, stuck: Mapping[Name, Pid]) -> None:
+        """Start nothing of these until they are `freed`: a process of theirs was killed before, and does not end."""
+        now = self._clock.seconds()
+        for name, pid in stuck.items():
+            unit = self._units.get(name) or Unit(name, held=name in self._held)
+            main = unit.process
+            if main is not None and all(name != of for of, _ in self._ended_unseen):
+                continue  # its main goes on, so nothing of it is to be started
+            self._ended_unseen = [(of, event) for of, event in self._ended_unseen if of != name]
+            main = main or Running(pid, ProcessSpec((), "", stop=default_ladder(0)), unit.generation, -math.inf)
+            ending, _ = insist(begin(default_ladder(0), now)[0])
+            state = Stopping(main, ending, asked=False, exit=Exit(None), ended=now)
+            self._units = self._units.set(name, attrs.evolve(unit, state=state, since=now, last_exit=Exit(None)))
+            self._blocked[name] = main.pid
+            self._moved[name] = None
+            self._busy.add(name)
+
+    def freed(self, name: Name) -> None:
+        """What kept that name from being started is gone."""
+        pid = self._blocked.pop(name, None)
+        if pid is not None and self._seen:
+            self.tell(name, Emptied(pid))
+        elif pid is not None:  # what follows is decided once CONFIG has been seen
+            self._ended_unseen.append((name, Emptied(pid)))
 
     def _spec_of(self, survivor: Survivor, source: bytes) -> ProcessSpec:
         with suppress(wire.Invalid):

@@ -16,6 +16,7 @@ from colony.core.desired import Content, Listing, Readable, Unreadable
 from colony.core.lifecycle import Backoff, Down, Failed, Up
 from colony.core.model import Answer, Defaults, Exit, Name, NotYet, Pid, Report, Survivor
 from colony.core.wire import parse_message, parse_spec
+from colony.report.status import why
 from colony.supervisor import CONFIRM, REPORT_DELAY, REPORT_RETRY, REPORT_SLICE, SLICE, Supervisor
 from tests.fakes import FakeMemory, FakeProcess, FakeSpawner, Heard, listening
 
@@ -1117,3 +1118,64 @@ def test_a_start_an_end_and_a_backoff_are_said(colony: Colony, heard: Heard) -> 
         "started web as 101",
         "stopping web (101)",
     ]
+
+
+def blocked(colony: Colony, *found: Survivor, file: bytes | None = RUN) -> None:
+    """A supervisor that finds something of web that was killed and does not end."""
+    colony.begin(*found)
+    colony.supervisor.block({Name("web"): Pid(99)})
+    colony.files = {"other": Readable(RUN)} | ({} if file is None else {"web": Readable(file)})
+    colony.look_again()
+    colony.wait(CONFIRM)
+
+
+@pytest.mark.parametrize("found", [[], [survivor(alive=False)], [survivor(alive=False, stale=True)]])
+def test_whose_last_process_cannot_be_ended_waits_for_it_and_nobody_else_does(
+    colony: Colony, found: list[Survivor]
+) -> None:
+    colony.memory.specs[Name("web")] = RUN
+    blocked(colony, *found)
+    assert colony.spawner.attempts == ["other"]
+    colony.ask("RESTART", name="web")
+    colony.wait(1000)
+    assert colony.spawner.attempts == ["other"]
+    assert why(colony.last.units[Name("web")], colony.last.desired) == (
+        "ended, nobody knows how, and left others behind; sent KILL"
+    )
+
+    colony.supervisor.freed(Name("web"))
+
+    assert colony.running() == ["other", "web"]
+    colony.supervisor.freed(Name("web"))
+    assert colony.spawner.attempts == ["other", "web"]
+
+
+def test_who_was_removed_while_its_last_process_could_not_be_ended_is_forgotten(colony: Colony) -> None:
+    blocked(colony, file=None)
+    colony.supervisor.freed(Name("web"))
+    colony.wait(1)
+
+    assert colony.running() == ["other"]
+    assert Name("web") not in colony.last.units
+
+
+def test_what_goes_on_waits_for_nobody(colony: Colony) -> None:
+    colony.memory.specs[Name("web")] = RUN
+    blocked(colony, survivor())
+    colony.supervisor.freed(Name("web"))
+
+    assert sorted(colony.running()) == ["other", "web"]
+    colony.of("web").exits(1)
+    assert colony.spawner.attempts == ["other", "web"]
+
+
+def test_who_is_free_before_config_was_seen_is_started_as_config_says_then(colony: Colony) -> None:
+    colony.memory.specs[Name("web")] = RUN
+    colony.begin(survivor(alive=False))
+    colony.supervisor.block({Name("web"): Pid(99)})
+    colony.supervisor.freed(Name("web"))
+    assert colony.running() == []
+
+    colony.write("web", args=["another"])
+
+    assert [process.start.spec.args for process in colony.spawner.running] == [("another",)]

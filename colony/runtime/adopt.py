@@ -3,7 +3,7 @@ What a supervisor that was killed has left running: found, and sorted into what 
 
 Found by the records of starts; an intent without a pid by its token in /proc, or by its FIFO as standard output (a
 token alone is not enough: programs overwrite their environment). What carries a token of ours and belongs to nothing
-that goes on is stopped before anything is started.
+that goes on is stopped before anything is started; what cannot be ended keeps its own name waiting, and no other.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from colony.core import check
 from colony.core.ending import Ending, advance, begin
-from colony.core.model import Pid, StopLadder, Survivor
+from colony.core.model import Name, Pid, StopLadder, Survivor
 from colony.runtime import family, proc
 from colony.runtime.records import Record
 
@@ -27,6 +29,12 @@ log = Logger(namespace="colony")
 
 _PACE = 0.02
 """Seconds between two looks at what is being stopped."""
+
+_PACE_STUCK = 0.25
+"""The same for what nothing more can be done about."""
+
+PATIENCE_KILLED = 1.0
+"""Seconds that what was killed has to end, until the others go on without waiting for it."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -92,17 +100,25 @@ def _age(stat: proc.Stat) -> tuple[int, int]:
 
 @attrs.frozen
 class Leftover:
-    """A process that carries a token of ours and belongs to nothing that goes on."""
+    """A process that carries a token of ours and belongs to nothing that goes on; ``name`` None: nobody knows whose."""
 
     stat: proc.Stat
-    name: str
+    name: Name | None
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What names this process for good."""
+        return self.stat.pid, self.stat.start_time
 
 
-def leftovers(colony: str, spared: Collection[str] = ()) -> list[Leftover]:
+NOBODY: Mapping[str, Name] = MappingProxyType({})
+
+
+def leftovers(colony: str, spared: Collection[str] = (), names: Mapping[str, Name] = NOBODY) -> list[Leftover]:
     """
     Every living process that a supervisor of the same CONFIG has started, itself or through others.
 
-    But for this process, and those with a token among ``spared``.
+    But for this process, and those with a token among ``spared``. ``names`` are known by their tokens.
     """
     found = []
     for pid in proc.pids():
@@ -111,41 +127,98 @@ def leftovers(colony: str, spared: Collection[str] = ()) -> list[Leftover]:
             continue
         stat = proc.stat(pid)
         if stat is not None and not stat.ended:
-            found.append(Leftover(stat, proc.variable(pid, b"COLONY_NAME") or "?"))
+            found.append(Leftover(stat, names.get(token) or _name_of(pid)))
     return found
 
 
-class Clearing:
-    """Stops leftovers, and what they start meanwhile, each by the ladder; `gone` fires when none is left."""
+def _name_of(pid: int) -> Name | None:
+    name = proc.variable(pid, b"COLONY_NAME")
+    return Name(name) if name is not None and check.name_problem(name) is None else None
 
-    def __init__(self, clock: IReactorTime, colony: str, ladder: StopLadder, spared: Collection[str] = ()) -> None:
+
+class Clearing:
+    """
+    Stops leftovers, and what they start meanwhile, each by the ladder.
+
+    `gone` fires when none is left but those that were killed and do not end (uninterruptible sleep, as on a dead
+    network file system), with the names that these belong to, and the pid of one each; ``freed`` is told of each name
+    when all of its have ended. What belongs to nobody knows whom is waited for.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        colony: str,
+        ladder: StopLadder,
+        spared: Collection[str] = (),
+        names: Mapping[str, Name] = NOBODY,
+        freed: Callable[[Name], None] = lambda name: None,
+    ) -> None:
+        """``spared`` are the tokens of what goes on, ``names`` whose the tokens are that are known."""
         self._clock = clock
         self._colony = colony
         self._ladder = ladder
         self._spared = spared
+        self._names = names
+        self._freed = freed
         self._endings: dict[tuple[int, int], Ending] = {}
-        self.gone: Deferred[None] = Deferred()
+        self._killed: dict[tuple[int, int], float] = {}
+        self.gone: Deferred[dict[Name, Pid]] = Deferred()
 
     def begin(self) -> None:
-        """Look, and go on until nobody is left."""
+        """Look, and go on until nobody is left who can be ended."""
         now = self._clock.seconds()
-        found = leftovers(self._colony, self._spared)
+        found = leftovers(self._colony, self._spared, self._names)
         for leftover in found:
-            key = leftover.stat.pid, leftover.stat.start_time
-            ending = self._endings.get(key)
-            if ending is None:
-                log.warn(
-                    "{name} ({pid}) was left running by a supervisor that is no more: stopping it",
-                    name=leftover.name,
-                    pid=leftover.stat.pid,
-                )
-                ending, signals = begin(self._ladder, now)
-            else:
-                ending, signals = advance(ending, now)
-            self._endings[key] = ending
-            for name in signals:
-                family.send(leftover.stat, signal.Signals[f"SIG{name}"])
-        if found:
+            self._stop(leftover, now)
+        stuck: dict[Name, list[Leftover]] = {}
+        for leftover in found:
+            if leftover.name is not None and now - self._killed.get(leftover.key, now) >= PATIENCE_KILLED:
+                stuck.setdefault(leftover.name, []).append(leftover)
+        if sum(map(len, stuck.values())) < len(found):
             self._clock.callLater(_PACE, self.begin)
+            return
+        for name, those in stuck.items():
+            log.error(
+                "{name} ({pid}) was killed and does not end: {name} is not started until it has",
+                name=name,
+                pid=those[0].stat.pid,
+            )
+        self.gone.callback({name: those[0].stat.pid for name, those in stuck.items()})
+        if stuck:
+            self._clock.callLater(_PACE_STUCK, self._follow, stuck)
+
+    def _stop(self, leftover: Leftover, now: float) -> None:
+        ending = self._endings.get(leftover.key)
+        if ending is None:
+            log.warn(
+                "{name} ({pid}) was left running by a supervisor that is no more: stopping it",
+                name=leftover.name or "?",
+                pid=leftover.stat.pid,
+            )
+            ending, signals = begin(self._ladder, now)
         else:
-            self.gone.callback(None)
+            ending, signals = advance(ending, now)
+        self._endings[leftover.key] = ending
+        if ending.until is None:
+            self._killed.setdefault(leftover.key, now)
+        for name in signals:
+            family.send(leftover.stat, signal.Signals[f"SIG{name}"])
+
+    def _follow(self, stuck: Mapping[Name, Collection[Leftover]]) -> None:
+        """Only at those that are known: others with a token of ours have been started since."""
+        left = {}
+        for name, those in stuck.items():
+            still = [leftover for leftover in those if _is_there(leftover.stat)]
+            if still:
+                left[name] = still
+            else:
+                log.info("what was left of {name} is gone", name=name)
+                self._freed(name)
+        if left:
+            self._clock.callLater(_PACE_STUCK, self._follow, left)
+
+
+def _is_there(known: proc.Stat) -> bool:
+    found = proc.stat(known.pid)
+    return found is not None and found.start_time == known.start_time and not found.ended

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from colony.core.model import Rung, default_ladder
-from colony.runtime import proc
-from colony.runtime.adopt import Clearing, leftovers
+from colony.core.model import Name, Pid, Rung, default_ladder
+from colony.runtime import family, proc
+from colony.runtime.adopt import PATIENCE_KILLED, Clearing, leftovers
 from tests.runtime.loop import Loop, descriptors, lives, said
 
 OURS = "0123456789abcdef"
@@ -25,10 +25,10 @@ class Crowd:
     def __init__(self) -> None:
         self.all: list[subprocess.Popen[bytes]] = []
 
-    def start(self, colony: str | None, *args: str) -> subprocess.Popen[bytes]:
+    def start(self, colony: str | None, *args: str, name: str | None = None) -> subprocess.Popen[bytes]:
         env = {"PATH": os.environ["PATH"]}
         if colony is not None:
-            env |= {"COLONY_TOKEN": f"{colony}.{os.urandom(8).hex()}", "COLONY_NAME": f"web{len(self.all)}"}
+            env |= {"COLONY_TOKEN": f"{colony}.{os.urandom(8).hex()}", "COLONY_NAME": name or f"web{len(self.all)}"}
         process = subprocess.Popen(
             args or ("sleep", "1000"), env=env, start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -143,3 +143,57 @@ def test_a_stopped_process_is_woken_to_be_asked(loop: Loop, crowd: Crowd, colony
     clearing.begin()
     assert process.wait(timeout=20) == -15
     loop.until(lambda: clearing.gone.called)
+
+
+def unkillable(monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
+    """What no signal of ours reaches, as if it slept uninterruptibly."""
+    send = family.send
+    monkeypatch.setattr(family, "send", lambda stat, number: None if stat.pid == pid else send(stat, number))
+
+
+def test_who_cannot_be_ended_keeps_only_its_own_name_waiting_until_it_is_gone(
+    loop: Loop, crowd: Crowd, colony: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = crowd.start(colony), crowd.start(colony)
+    unkillable(monkeypatch, stuck.pid)
+    gone: list[dict[Name, Pid]] = []
+    freed: list[Name] = []
+    clearing = Clearing(loop.reactor, colony, default_ladder(0.1), freed=freed.append)
+    _ = clearing.gone.addCallback(gone.append)
+    began = loop.reactor.seconds()
+    with said() as lines:
+        clearing.begin()
+        loop.until(lambda: gone)
+        assert 0.1 + PATIENCE_KILLED <= loop.reactor.seconds() - began < 0.1 + PATIENCE_KILLED + 5
+        assert other.wait(timeout=20) == -15
+        assert gone == [{"web0": stuck.pid}]
+        assert lines[-1] == f"web0 ({stuck.pid}) was killed and does not end: web0 is not started until it has"
+        crowd.start(colony)  # what the next supervisor starts itself
+        loop.during(0.6)
+        assert freed == []
+        stuck.kill()
+        loop.until(lambda: freed)
+        assert lines[-1] == "what was left of web0 is gone"
+    assert freed == ["web0"]
+    assert loop.timers() == 0
+    assert lives(crowd.all[-1].pid)
+
+
+def test_whose_a_token_is_the_records_know_better_than_an_environment(crowd: Crowd, colony: str) -> None:
+    process = crowd.start(colony)
+    token = proc.token(process.pid)
+    assert token is not None
+    [found] = leftovers(colony, names={token: Name("db")})
+    assert found.name == "db"
+
+
+def test_who_cannot_be_ended_and_belongs_to_nobody_known_is_waited_for(
+    loop: Loop, crowd: Crowd, colony: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = crowd.start(colony, name="no/name")
+    unkillable(monkeypatch, stuck.pid)
+    gone = clear(loop, colony, killtime=0.1)
+    loop.during(0.1 + PATIENCE_KILLED + 0.5)
+    assert not gone
+    stuck.kill()
+    loop.until(lambda: gone)

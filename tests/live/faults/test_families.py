@@ -91,6 +91,48 @@ def test_a_deaf_daemon_is_killed(place: Colony) -> None:
 # -- as init
 
 
+DEAF_TO_ALL = """\
+import os, signal
+
+send = signal.pidfd_send_signal
+signal.pidfd_send_signal = lambda *given: None if os.path.exists({folder!r} + "/deaf") else send(*given)
+"""
+"""As if whoever is signalled by pidfd slept uninterruptibly."""
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_cannot_be_ended_keeps_only_its_own_name_waiting_in_the_next_supervisor(
+    place: Colony, recorded: bool
+) -> None:
+    place.start()
+    place.write("web", "sh", "-c", "setsid sleep 1000 & echo $! >daemon; exec sleep 1000", cwd=str(place.folder))
+    place.write("other", *SLEEP)
+    main, other = place.runs("web"), place.runs("other")
+    left = daemon(place, main)
+    place.stop(signal.SIGKILL)
+    os.kill(main, signal.SIGKILL)
+    if not recorded:
+        (place.state / "records" / "web.json").unlink()
+    place.write("new", *SLEEP)
+    site = place.folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(DEAF_TO_ALL.format(folder=str(place.folder)))
+    (place.folder / "deaf").touch()
+
+    place.start("-k", "0.2", env={"PYTHONPATH": str(site)})
+
+    place.runs("new")
+    assert place.running("other") == [other]
+    place.wait_for(lambda: "left others behind; sent KILL" in place.status("web").get("why", ""))
+    assert place.said(f"web ({left.pid}) was killed and does not end: web is not started until it has")
+    place.obeys_at_once()
+    assert place.running("web") == [left.pid]
+    (place.folder / "deaf").unlink()
+    os.kill(left.pid, signal.SIGKILL)
+    place.wait_for(lambda: place.status("web").get("state") == "running")
+    assert place.status("web")["pid"] != left.pid
+
+
 def _can_unshare() -> bool:
     command = ["unshare", "--pid", "--fork", "--mount-proc", "true"]
     return (
