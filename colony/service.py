@@ -22,12 +22,13 @@ from twisted.python.failure import Failure
 import colony
 from colony.core import check
 from colony.core.desired import Listing
-from colony.core.environment import finish
-from colony.core.model import Name, Pid, Report, Survivor, default_ladder, timestamp
+from colony.core.environment import Finished, finish
+from colony.core.model import Name, Pid, Report, Start, Survivor, default_ladder, timestamp
 from colony.options import Settings
 from colony.report.pidfiles import PidFiles
 from colony.report.status import Clocks, StatusFiles
 from colony.runtime.adopt import Clearing, survivors
+from colony.runtime.env_files import EnvFiles
 from colony.runtime.family import become_subreaper
 from colony.runtime.inbox import Inbox
 from colony.runtime.inheritance import Inheritance, ignore, unblock_signals
@@ -93,11 +94,14 @@ class ColonyService(Service):
         settings = self._settings
         self._later.start()
         self._subreaper = become_subreaper()
+        ownership = Ownership(settings.trusted)
+        self._environment = dict(os.environ)
+        self._env_files = EnvFiles(ownership)
         self._spawner = ProcessSpawner(
             self._reactor,
             self._relay,
             Launcher(self._inheritance),
-            partial(finish, inherited=dict(os.environ)),
+            self._finish,
             pipes=self._state.pipes,
             records=self._state.records,
             subreaper=self._subreaper,
@@ -112,7 +116,6 @@ class ColonyService(Service):
             self._report,
             lambda: self._rounds.scan(),
         )
-        ownership = Ownership(settings.trusted)
         if settings.trusted is None and os.geteuid() == 0:
             log.warn("strict modes are off: root obeys the files of anybody who can write them")
         self._watch = Watch(
@@ -142,6 +145,10 @@ class ColonyService(Service):
         self._rounds.end()
         # What a supervisor before us left behind is gone, or adopted, before everything is stopped.
         return self._cleared.addCallback(lambda _: self._close()).addCallback(lambda _: self._end())
+
+    def _finish(self, start: Start, account: Mapping[str, str]) -> Finished:
+        """Everything that a start needs to know, as it is at this moment."""
+        return finish(start, account, self._environment, self._env_files.read(start.spec.env_file))
 
     def _close(self) -> Deferred[None]:
         closed = self._supervisor.close()

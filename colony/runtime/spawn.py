@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from colony.core.env_file import Misread
 from colony.core.environment import Finished, Unset
 from colony.core.lifecycle import Emptied, Exited, Learned
 from colony.core.model import Exit, Name, Pid, ProcessSpec, Start, Survivor
@@ -117,6 +118,8 @@ class ProcessSpawner:
             finished = self._finish(start, wanted.account)
         except Unset as unset:
             raise CannotStart("environment", str(unset)) from None
+        except Misread as misread:
+            raise CannotStart("env_file", str(misread)) from None
         if recorded:
             self._records.intend(start)
         channel = self._open_channel(start.name, start.token, wanted.identity)

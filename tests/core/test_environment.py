@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from colony.core.env_file import Misread
 from colony.core.environment import DEFAULT_PATH, Finished, Unset, expand, finish
-from colony.core.model import Name, ProcessSpec, Start
+from colony.core.model import Health, Name, Notify, ProcessSpec, Readiness, Start, Tcp
 from tests.strategies import steady
 
 INHERITED = {"PATH": "/bin", "HOME": "/root", "LC_ALL": "C", "LC_TIME": "de", "SECRET": "x"}
@@ -98,6 +99,69 @@ def test_values_expand_against_what_comes_with_a_user() -> None:
     spec = ProcessSpec(("web",), "d", env=(("DATA", "${env:HOME}/data"),), env_inherit=("HOME",))
 
     assert finished(spec, account=ACCOUNT).env["DATA"] == "/home/w/data"
+
+
+def with_files(*contents: bytes, spec: ProcessSpec) -> Finished:
+    spec = attrs.evolve(spec, env_file=tuple(f"/{number}" for number in range(len(contents))), config_env=False)
+    return finish(Start(Name("web"), "c0.5", spec, b""), ACCOUNT, INHERITED, contents)
+
+
+def test_files_of_variables_win_over_what_is_inherited_and_give_way_to_what_the_file_says() -> None:
+    spec = ProcessSpec(("web",), "d", env_inherit=("LC_ALL", "SECRET"), env=(("C", "file"),))
+
+    whole = with_files(b"HOME=/var\nLC_ALL=de\nA=1\nB=1\nC=1\nCOLONY_NAME=x", b"B=2\nPATH=/opt", spec=spec).env
+
+    said = {"NCOLONY_NAME": "web", "COLONY_NAME": "web", "COLONY_TOKEN": "c0.5"}
+    given = {**ACCOUNT, "HOME": "/var", "LC_ALL": "de", "SECRET": "x", "A": "1", "B": "2", "C": "file", "PATH": "/opt"}
+    assert whole == given | said
+
+
+def test_everything_that_expands_does_so_with_files_of_variables_too() -> None:
+    spec = ProcessSpec(("/bin/sh", "-c", "exec ${env:A} $A"), "d", cwd="/srv/${env:A}", env=(("B", "${env:A}/b"),))
+
+    done = with_files(b"A=${env:PATH}", spec=spec)
+
+    assert done.args == ("/bin/sh", "-c", "exec ${env:PATH} $A")  # what is in such a file expands to nothing
+    assert done.cwd == "/srv/${env:PATH}"
+    assert done.env["B"] == "${env:PATH}/b"
+
+
+def test_a_file_of_variables_that_is_none_is_named() -> None:
+    with pytest.raises(Misread, match="/1 line 2: is not KEY=VALUE"):
+        with_files(b"A=1", b"B=1\nsecret", spec=ProcessSpec(("web",), "d"))
+
+
+SOCKET = {"NOTIFY_SOCKET": "@colony-c0"}
+WATCHDOG = {"WATCHDOG_USEC": "2500000"}
+
+
+@pytest.mark.parametrize(
+    ("ready", "health", "told"),
+    [
+        (None, None, {}),
+        (Readiness(Tcp(1)), Health(Tcp(1)), {}),
+        (Readiness(Notify()), None, SOCKET),
+        (None, Health(Notify(), every=2.5), SOCKET | WATCHDOG),
+        (Readiness(Notify()), Health(Notify(), every=2.5), SOCKET | WATCHDOG),
+        (Readiness(Notify()), Health(Tcp(1), every=2.5), SOCKET),
+    ],
+)
+def test_who_is_to_notify_is_told_where_and_how_often_and_nobody_else_is(
+    ready: Readiness | None, health: Health | None, told: dict[str, str]
+) -> None:
+    lies = tuple((key, "x") for key in told)
+    spec = ProcessSpec(("web",), "d", ready=ready, health=health, env=lies)
+    start = Start(Name("web"), "c0.5", spec, b"")
+
+    found = finish(start, {}, {}, notify="@colony-c0").env
+
+    assert {key: value for key, value in found.items() if key in SOCKET | WATCHDOG} == told
+
+
+def test_where_there_is_no_socket_nobody_is_told_of_one() -> None:
+    spec = ProcessSpec(("web",), "d", ready=Readiness(Notify()), health=Health(Notify()))
+
+    assert not finished(spec).env.keys() & (SOCKET | WATCHDOG).keys()
 
 
 def test_nothing_overrides_what_colony_says() -> None:

@@ -101,6 +101,46 @@ def test_its_environment_is_only_what_is_given(place: Colony) -> None:
     }
 
 
+def test_files_of_variables_are_read_at_each_start_and_expanded_wherever_that_is_done(colony: Colony) -> None:
+    more, last = colony.folder / "more.env", colony.folder / "last.env"
+    more.write_text("# of web\nexport PLACE='/usr'\nSECOND=2\nWORD=one\n")
+    last.write_text('WORD="two \\"$WORD\\""\n')
+    keys = {
+        "env_file": [str(more), str(last)],
+        "env": {"SECOND": "of ${env:WORD}", "KEPT": "$${env:WORD}"},
+        "cwd": "${env:PLACE}/bin",
+    }
+    colony.write("web", "sh", "-c", "sleep 1000; exit", "${env:WORD}", "$${env:WORD}", **keys)
+    colony.write("shell", shell="echo '${env:WORD}'; exec sleep 1000 # $${env:WORD}", **keys)
+    pid = colony.runs("web")
+    [main] = [process for process in colony.family("web") if process.pid == pid]
+    assert main.environ["WORD"] == 'two "$WORD"'
+    assert (main.environ["SECOND"], main.environ["KEPT"]) == ('of two "$WORD"', "${env:WORD}")
+    assert Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[3:5] == [b'two "$WORD"', b"${env:WORD}"]
+    assert os.readlink(f"/proc/{pid}/cwd") == os.path.realpath("/usr/bin")
+    colony.says('[shell] two "$WORD"')
+
+    last.write_text("WORD=three\n")
+    colony.ask("RESTART", name="web")
+    pid = colony.runs("web", instead_of=pid)
+    [main] = [process for process in colony.family("web") if process.pid == pid]
+    assert main.environ["SECOND"] == "of three"
+
+
+def test_a_file_of_variables_that_is_bad_or_missing_is_a_failed_start_until_it_is_mended(colony: Colony) -> None:
+    path = colony.folder / "web.env"
+    colony.write("web", *SLEEP, env_file=str(path), restart={"initial": 0.1, "limit": 0.1})
+    colony.says(f"cannot start web: env_file: {path}: No such file or directory (ENOENT)")
+    path.write_text("A=1\ntop secret\n")
+    colony.says(f"cannot start web: env_file: {path} line 2: is not KEY=VALUE")
+    colony.wait_for(lambda: "line 2: is not KEY=VALUE" in colony.status("web").get("why", ""))
+    assert colony.status("web")["problems"] == []
+    assert not colony.said("top secret")
+    path.write_text("A=1\n")
+    colony.runs("web")
+    assert colony.family("web")[0].environ["A"] == "1"
+
+
 def test_it_starts_where_it_is_told_to(colony: Colony) -> None:
     folder = colony.folder / "a place"
     folder.mkdir()
