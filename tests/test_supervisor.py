@@ -1124,7 +1124,9 @@ def blocked(colony: Colony, *found: Survivor, file: bytes | None = RUN) -> None:
     """A supervisor that finds something of web that was killed and does not end."""
     colony.begin(*found)
     colony.supervisor.block({Name("web"): Pid(99)})
-    colony.files = {"other": Readable(RUN)} | ({} if file is None else {"web": Readable(file)})
+    colony.files = {"other": Readable(RUN)}
+    if file is not None:
+        colony.files["web"] = Readable(file)
     colony.look_again()
     colony.wait(CONFIRM)
 

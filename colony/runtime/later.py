@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Event
+from functools import partial
+from threading import Event, Thread
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,11 +15,16 @@ from colony.runtime.inheritance import blocked_signals
 log = Logger(namespace="colony")
 
 
+PATIENCE = 5.0
+"""Seconds that what is to be done has at the end."""
+
+
 class Later:
     """One queue, one thread; what fails is said, and the next comes all the same."""
 
     def __init__(self) -> None:
         self._pool = ThreadPool(minthreads=0, maxthreads=1, name="colony-later")
+        self._pool.threadFactory = partial(Thread, daemon=True)  # one that hangs is no reason not to end
 
     def start(self) -> None:
         """From now on it is done; to be called after any fork, which threads do not survive."""
@@ -36,13 +42,16 @@ class Later:
         with blocked_signals():  # it may start the thread
             self._pool.callInThreadWithCallback(done, work)
 
-    def flush(self, seconds: float = 5.0) -> None:
-        """Wait until all that was asked so far is done, but not longer than that."""
+    def flush(self, seconds: float = PATIENCE) -> bool:
+        """Wait until all that was asked so far is done, but not longer than that; returns whether it is."""
         done = Event()
         with blocked_signals():
             self._pool.callInThread(done.set)
-        done.wait(seconds)
+        return done.wait(seconds)
 
-    def finish(self) -> None:
-        """Wait until all that was asked is done."""
-        self._pool.stop()
+    def finish(self, seconds: float = PATIENCE) -> None:
+        """The same, and no more will be asked; what could not be done by then, as where a disk hangs, is said."""
+        if self.flush(seconds):
+            self._pool.stop()
+        else:
+            log.error("not all is remembered in STATE: its disk has not answered for {seconds} s", seconds=seconds)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
 from twisted.logger import Logger, formatTime, jsonFileLogObserver, textFileLogObserver
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -34,6 +34,10 @@ MAX_PIPE = 1_048_576
 
 MAX_LINE = 262_144
 """Bytes of a line that are waited for; what is longer goes out in pieces of that size, each a line of its own."""
+
+RETRY = 0.1
+MAX_RETRY = 5.0
+"""Seconds after which a pipe that could not be opened or read is tried again: from the one, doubling, to the other."""
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
@@ -107,6 +111,10 @@ def relay_for(parent: Any, argv: list[str], write: Callable[[bytes], None]) -> R
     return TextRelay(write)
 
 
+class IReactor(IReactorFDSet, IReactorTime):
+    """What needs both descriptors and time; every Twisted reactor has them."""
+
+
 @implementer(IReadDescriptor)
 class Channel:
     """
@@ -117,19 +125,14 @@ class Channel:
     """
 
     def __init__(
-        self, reactor: IReactorFDSet, relay: Relay, name: str, path: str | None, owner: tuple[int, int] | None = None
+        self, reactor: IReactor, relay: Relay, name: str, path: str | None, owner: tuple[int, int] | None = None
     ) -> None:
         """
         Make it: at ``path``, belonging to ``owner`` (uid, gid) if given, so that /dev/stdout can be opened by it.
 
         Raises OSError; nothing is left then.
         """
-        self._reactor = reactor
-        self._relay = relay
-        self._name = name
-        self._path = path
-        self.partial = b""
-        self._reading = False
+        self._set(reactor, relay, name, path)
         self.is_fragile = path is None
         if path is None:
             self._fd, self.child_fd = os.pipe()
@@ -147,27 +150,64 @@ class Channel:
             raise
 
     @classmethod
-    def of_survivor(
-        cls, reactor: IReactorFDSet, relay: Relay, name: str, path: str | None, partial: bytes = b""
-    ) -> Channel:
+    def of_survivor(cls, reactor: IReactor, relay: Relay, name: str, path: str | None, partial: bytes = b"") -> Channel:
         """
-        The one that what was started before us still writes to; where that is gone, or cannot be opened, none at all.
+        The one that what was started before us still writes to; where that is gone, none at all.
 
-        Raises nothing: that nobody can listen to it is no reason to take it for dead.
+        One that cannot be opened now, for want of descriptors, is tried again and again. Raises nothing: that nobody
+        can listen to it is no reason to take it for dead.
         """
         channel = cls.__new__(cls)
-        channel._reactor, channel._relay, channel._name = reactor, relay, name
-        channel.partial, channel._reading, channel.is_fragile = partial, False, False
-        try:
-            if path is None:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-            channel._fd = channel.child_fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
-            channel._path = path
-        except OSError as error:
-            log.warn("what {name} says from now on is lost: {error}", name=name, error=error.strerror)
-            channel._fd = channel.child_fd = -1
-            channel._path = None
+        channel._set(reactor, relay, name, path)
+        channel.partial, channel.is_fragile = partial, False
+        channel._fd = channel.child_fd = -1
+        channel._open()
         return channel
+
+    def _set(self, reactor: IReactor, relay: Relay, name: str, path: str | None) -> None:
+        self._reactor = reactor
+        self._relay = relay
+        self._name = name
+        self._path = path
+        self.partial = b""
+        self._reading = False
+        self._again: IDelayedCall | None = None
+        self._wait = RETRY
+        self._trouble: int | None = None
+
+    def _open(self) -> None:
+        try:
+            if self._path is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            self._fd = self.child_fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+        except FileNotFoundError as error:
+            log.warn("what {name} says from now on is lost: {error}", name=self._name, error=error.strerror)
+            self._path = None
+        except OSError as error:
+            self._fail("what {name} says cannot be read now: {error}", error, self._open_again)
+        else:
+            self._heal()
+
+    def _open_again(self) -> None:
+        self._again = None
+        if self._fd < 0 and self._path is not None:  # else an end came meanwhile, and its last words were asked for
+            self._open()
+        self._listen()
+
+    def _fail(self, text: str, error: OSError, again: Callable[[], None]) -> None:
+        """It may last: say it once, and try it again at growing intervals."""
+        if self._trouble != error.errno:
+            log.warn(text, name=self._name, error=error.strerror)
+        self._trouble = error.errno
+        if self._again is None:
+            self._again = self._reactor.callLater(self._wait, again)
+            self._wait = min(2 * self._wait, MAX_RETRY)
+
+    def _heal(self) -> None:
+        if self._trouble is not None:
+            log.info("what {name} says can be read again", name=self._name)
+        self._trouble = None
+        self._wait = RETRY
 
     @property
     def is_full(self) -> bool:
@@ -180,8 +220,21 @@ class Channel:
             return
         if self._path is None:
             os.close(self.child_fd)
-        self._reactor.addReader(self)
-        self._reading = True
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._fd >= 0:
+            self._reactor.addReader(self)
+            self._reading = True
+
+    def _listen_again(self) -> None:
+        self._again = None
+        self._listen()
+
+    def _ignore(self) -> None:
+        if self._reading:
+            self._reactor.removeReader(self)
+            self._reading = False
 
     def abandon(self) -> None:
         """There will be no child."""
@@ -191,6 +244,8 @@ class Channel:
 
     def drain(self) -> None:
         """Read what is there now, and no more than a pipe can hold: somebody may go on writing."""
+        if self._fd < 0 and self._again is not None:
+            self._open()  # there may be no later
         for _ in range(MAX_PIPE // CHUNK + 1):
             if not self._read():
                 break
@@ -204,9 +259,10 @@ class Channel:
 
     def close(self) -> None:
         """Read no more; the FIFO goes."""
-        if self._reading:
-            self._reactor.removeReader(self)
-            self._reading = False
+        self._ignore()
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
         if self._fd >= 0:
             os.close(self._fd)
         if self._path is not None:
@@ -236,13 +292,14 @@ class Channel:
             data = os.read(self._fd, CHUNK) if self._available() else b""
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EINTR):
-                log.warn("cannot read what {name} says: {error}", name=self._name, error=error.strerror)
+                self._ignore()
+                self._fail("cannot read what {name} says: {error}", error, self._listen_again)
             return False
         if not data:
-            if self._path is None and self._reading:  # every writer of a plain pipe is gone
-                self._reactor.removeReader(self)
-                self._reading = False
+            if self._path is None:  # every writer of a plain pipe is gone
+                self._ignore()
             return False
+        self._heal()
         self._take(data)
         return True
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -25,6 +25,7 @@ from colony.runtime import family, privileges, proc
 from colony.runtime.family import Kin
 from colony.runtime.launch import CannotStart, Launcher
 from colony.runtime.logs import Channel, Relay
+from colony.runtime.logs import IReactor as IReactor
 from colony.runtime.records import Records
 
 log = Logger(namespace="colony")
@@ -56,10 +57,6 @@ class Spawner(Protocol):
 
     def kill(self, pid: Pid, signal_name: str) -> None:
         """Send a signal (``TERM``) to the whole family of ``pid``; silent if that is gone."""
-
-
-class IReactor(IReactorFDSet, IReactorTime):
-    """What a spawner needs of a reactor: descriptors and time; every Twisted reactor has both."""
 
 
 class ProcessSpawner:

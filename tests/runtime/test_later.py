@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -65,3 +68,32 @@ def test_a_fault_is_said_with_what_was_to_be_done_and_the_next_is_done() -> None
         later.finish()
     assert done == [1]
     assert lines == ["cannot remember specs: [Errno 28] No space left on device"]
+
+
+def assert_opened(gate: threading.Event) -> None:
+    assert gate.wait(20)
+
+
+def test_the_finish_waits_for_what_hangs_but_not_for_good_and_says_so() -> None:
+    later, gate = Later(), threading.Event()
+    later.start()
+    later("hang", lambda: assert_opened(gate))
+    began = time.monotonic()
+    with said() as lines:
+        later.finish(0.2)
+    assert 0.2 <= time.monotonic() - began < 5
+    assert lines == ["not all is remembered in STATE: its disk has not answered for 0.2 s"]
+    gate.set()
+
+
+def test_what_hangs_keeps_no_process_from_ending() -> None:
+    script = """
+from threading import Event
+from colony.runtime.later import Later
+
+later = Later()
+later.start()
+later("hang", lambda: Event().wait() and None)
+later.finish(0.1)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=20)

@@ -14,7 +14,7 @@ import pytest
 from twisted.logger import textFileLogObserver
 
 from colony.runtime.logs import CHUNK, MAX_LINE, Channel, JsonRelay, TextRelay, relay_for
-from tests.runtime.loop import Loop, Recorder, descriptors
+from tests.runtime.loop import Loop, Recorder, descriptors, said
 from tests.runtime.machine import Machine
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -205,6 +205,43 @@ def test_a_plain_pipe_that_everybody_has_closed_is_looked_at_no_more(loop: Loop,
     loop.until(lambda: relay.told and pipe.channel not in loop.reactor.getReaders())
     pipe.finish()
     assert relay.text == b"end\n"
+
+
+def refuse(descriptor: int, size: int) -> bytes:
+    raise OSError(5, os.strerror(5))
+
+
+def test_a_pipe_that_cannot_be_read_for_a_while_is_said_once_and_read_again(
+    loop: Loop, relay: Recorder, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+
+    def fail(descriptor: int, size: int) -> bytes:
+        reads.append(descriptor)
+        return refuse(descriptor, size)
+
+    monkeypatch.setattr(os, "read", fail)
+    with said() as lines:
+        pipe.write(b"one\n")
+        loop.during(1)
+        monkeypatch.undo()
+        assert 2 <= len(reads) <= 5, "after 0.1, 0.3 and 0.7 seconds"
+        loop.until(lambda: relay.told)
+    assert relay.text == b"one\n"
+    assert lines == ["cannot read what web says: Input/output error", "what web says can be read again"]
+    pipe.finish()
+    assert loop.timers() == 0
+
+
+def test_a_pipe_that_cannot_be_read_when_it_is_closed_leaves_nothing(
+    loop: Loop, relay: Recorder, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe.write(b"one\n")
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "read", refuse)
+        loop.until(lambda: pipe.channel not in loop.reactor.getReaders())
+        pipe.finish()
+    assert loop.timers() == 0
 
 
 def test_a_child_that_makes_its_output_nonblocking_is_read_all_the_same(

@@ -13,10 +13,10 @@ import pytest
 
 from colony.core.lifecycle import Emptied, Exited, Learned
 from colony.core.model import Exit, Name, Pid, ProcessSpec, RestartPolicy, Survivor
-from colony.runtime import proc
+from colony.runtime import logs, proc
 from colony.runtime.adopt import survivors
 from colony.runtime.records import Record
-from tests.runtime.loop import BOUND, Loop, descriptors, lives
+from tests.runtime.loop import BOUND, Loop, descriptors, lives, said
 from tests.runtime.machine import Machine
 
 SPEC = ProcessSpec(("web",), digest="d")
@@ -150,20 +150,50 @@ def record(survivor: Survivor, **changes: object) -> Record:
 def test_without_descriptors_it_is_kept_all_the_same_and_not_taken_for_dead(
     former: Former, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    survivor = former.left("while [ ! -e go ]; do sleep 0.01; done; exit 3")
+    survivor = former.left("echo here; while [ ! -e go ]; do sleep 0.01; done; echo there")
     found = proc.stat(survivor.pid)
     monkeypatch.setattr(proc, "stat", lambda pid: found)  # who it is was still to be learned
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, hard))
     try:
-        pid = former.adopt(survivor)
+        with said() as lines:
+            pid = former.adopt(survivor)
+            former.loop.during(1)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         os.close(lowest)
         monkeypatch.undo()
+    assert [line for line in lines if "says cannot be read" in line] == [
+        "what web says cannot be read now: Too many open files"
+    ]
+    former.machine.await_output(b"here\n")
     (former.machine.folder / "go").touch()
     former.machine.await_end(pid)
+    assert former.machine.output.text == b"here\nthere\n"
+    assert list(former.machine.pipes.iterdir()) == []
+
+
+def test_what_was_said_is_read_at_the_end_though_it_could_not_be_before(
+    former: Former, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survivor = former.left("echo last words; while [ ! -e go ]; do sleep 0.01; done")
+    monkeypatch.setattr(logs, "RETRY", 1000.0)
+    refused = iter([True])
+    opens = os.open
+
+    def refuse_once(path: str, flags: int) -> int:
+        if "/pipes/" in path and next(refused, False):
+            raise OSError(24, os.strerror(24))
+        return opens(path, flags)
+
+    monkeypatch.setattr(os, "open", refuse_once)
+    pid = former.adopt(survivor)
+    monkeypatch.undo()
+    (former.machine.folder / "go").touch()
+    former.machine.await_end(pid)
+    assert former.machine.output.text == b"last words\n"
+    assert former.loop.timers() == 0
 
 
 def test_a_recorded_start_that_runs_is_alive_and_goes_on_counting(former: Former) -> None:
