@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from threading import Event, Thread
 
 from twisted.logger import Logger
@@ -19,12 +18,19 @@ PATIENCE = 5.0
 """Seconds that what is to be done has at the end."""
 
 
+class _Thread(Thread):
+    """One that may hang, and keeps no process from ending."""
+
+    def __init__(self, target: Callable[[], object], name: str) -> None:
+        super().__init__(target=target, name=name, daemon=True)
+
+
 class Later:
     """One queue, one thread; what fails is said, and the next comes all the same."""
 
     def __init__(self) -> None:
         self._pool = ThreadPool(minthreads=0, maxthreads=1, name="colony-later")
-        self._pool.threadFactory = partial(Thread, daemon=True)  # one that hangs is no reason not to end
+        self._pool.threadFactory = _Thread  # type: ignore[assignment]  # a factory, though typed as that class
 
     def start(self) -> None:
         """From now on it is done; to be called after any fork, which threads do not survive."""

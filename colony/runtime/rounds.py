@@ -15,7 +15,7 @@ from colony.core.desired import Listing
 from colony.runtime.doorbell import Doorbell
 from colony.runtime.inbox import Inbox
 from colony.runtime.locks import DirectoryLock, Taken
-from colony.runtime.spawn import IReactor
+from colony.runtime.logs import IReactor
 from colony.runtime.watch import Unseen, Watch
 
 log = Logger(namespace="colony")

@@ -24,8 +24,7 @@ from colony.core.model import Exit, Name, Pid, ProcessSpec, Start, Survivor
 from colony.runtime import family, privileges, proc
 from colony.runtime.family import Kin
 from colony.runtime.launch import CannotStart, Launcher
-from colony.runtime.logs import Channel, Relay
-from colony.runtime.logs import IReactor as IReactor
+from colony.runtime.logs import Channel, IReactor, Relay
 from colony.runtime.records import Records
 
 log = Logger(namespace="colony")

@@ -14,7 +14,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from colony.runtime.spawn import IReactor
+from colony.runtime.logs import IReactor
 
 BOUND = 20.0
 """Seconds that a fact may take; far more than it needs, as the machine may be busy with others."""
