@@ -392,7 +392,7 @@ def test_each_request_is_one_message(dead: StandIn, asked: Any, message: Any) ->
         lambda p: ctllib.stop(p),
         lambda p: ctllib.stop(p, "web", "diary"),
         lambda p: ctllib.signal(p, "web", "9"),
-        lambda p: ctllib.ask(p, "RELOAD", name="web"),
+        lambda p: ctllib.ask(p, "RUN", name="web"),
         lambda p: ctllib.restart_group(p, ""),
     ],
 )
@@ -552,6 +552,46 @@ def test_validate_takes_files_and_directories(dead: StandIn, tmp_path: Path) -> 
     ctllib.add(dead.places, "web", "sleep", [])
     verdicts = ctllib.validate(Places(None, None), [tmp_path / "draft.tmp", dead.config, "/nowhere"])
     assert [(v.name, len(v.problems)) for v in verdicts] == [("draft.tmp", 0), ("web", 0), ("nowhere", 1)]
+
+
+def together(dead: StandIn, **needs: list[str]) -> dict[str, list[str]]:
+    """What is said of files that are after one another."""
+    for name, after in needs.items():
+        (dead.config / name).write_text(json.dumps({"args": ["x"], "after": after}))
+    return {v.name: [str(p) for p in v.problems] for v in ctllib.validate(dead.places) if v.problems}
+
+
+def test_validate_names_those_who_would_wait_for_nobody(dead: StandIn) -> None:
+    (dead.config / "broken").write_bytes(b"{")
+    found = together(dead, web=["queue", "nobody"], queue=[], clock=["broken", "nothing", "web"])
+    del found["broken"]
+    assert found == {
+        "web": ["after[1]: no such process: nobody"],
+        "clock": ["after[1]: no such process: nothing"],  # what is broken is there
+    }
+
+
+def test_validate_names_those_who_would_wait_for_each_other(dead: StandIn) -> None:
+    assert together(dead, a=["b"], b=["d", "c"], c=["a"], d=[], top=["a"]) == {
+        "a": ["after: waits for itself: a -> b -> c -> a"],
+        "b": ["after: waits for itself: b -> c -> a -> b"],
+        "c": ["after: waits for itself: c -> a -> b -> c"],
+    }
+    assert [v.problems for v in ctllib.validate(dead.places, [dead.config / "a"])] == [()]  # which is good by itself
+
+
+def test_a_large_circle_is_told_in_short(dead: StandIn) -> None:
+    found = together(dead, **{f"{number:02}": [f"{(number + 1) % 50:02}"] for number in range(50)})
+    assert len(found) == 50
+    assert found["45"] == [
+        "after: waits for itself: 45 -> 46 -> 47 -> 48 -> 49 -> 00 -> 01 -> 02 -> 03 -> 04 -> ... -> 45"
+    ]
+
+
+def test_who_waits_for_nobody_runs_what_its_file_says_all_the_same(colony: StandIn) -> None:
+    together(colony, web=["nobody"])
+    colony.tell("web", digest=check.digest({"args": ["x"], "after": ["nobody"]}))
+    assert ctllib.diff(colony.places) == []
 
 
 def test_diff_tells_where_files_and_processes_differ(colony: StandIn) -> None:

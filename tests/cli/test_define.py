@@ -242,6 +242,20 @@ def test_validate_tells_each_problem_and_counts(ctl: Ctl, dead: StandIn) -> None
     assert ctl("validate", str(dead.config / "web")).code == 0
 
 
+def test_validate_holds_files_against_each_other(ctl: Ctl, dead: StandIn) -> None:
+    (dead.config / "web").write_text('{"args": ["x"], "after": ["queue"]}')
+    assert ctl("validate") == (2, f"{dead.config}/web: after[0]: no such process: queue\n0 good, 1 bad\n", "")
+    (dead.config / "queue").write_text('{"args": ["x"], "after": ["web"]}')
+    assert ctl("validate").out.splitlines()[0] == f"{dead.config}/queue: after: waits for itself: queue -> web -> queue"
+    assert ctl("validate", str(dead.config / "web")).code == 0
+
+
+def test_an_essential_process_is_one_by_a_word_alone(ctl: Ctl, dead: StandIn) -> None:
+    assert ctl("add", "--essential", "web", "--cmd=x").code == 0
+    assert written(dead) == {"args": ["x"], "essential": True}
+    assert ctl("add", "web", "--essential", "--cmd=x", "--extras", '{"essential": false}').code == 2
+
+
 def test_validate_of_a_file_that_is_not_there_is_bad(ctl: Ctl, dead: StandIn) -> None:
     assert ctl("validate", "/nowhere") == (2, "/nowhere: no such file or directory\n0 good, 1 bad\n", "")
 
