@@ -2,7 +2,8 @@
 Rings when something may have changed in a directory (inotify), so that a look at it need not wait.
 
 Never a source of facts: it says where to look, and may be deaf, late or wrong without harm. Learned from inotify(7):
-a queue that overflows, a directory that is moved away, deleted or unmounted each end the notices without an error.
+a queue that overflows, a directory that is moved away, deleted or unmounted each end the notices without an error; and
+one that is deleted while somebody has it open says nothing itself. So the directory above is listened to as well.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
@@ -24,6 +26,7 @@ _ATTRIB, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO = 0x4, 0x8, 0x40, 0x80
 _CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x100, 0x200, 0x400, 0x800
 _UNMOUNT, _OVERFLOW, _IGNORED, _ONLYDIR = 0x2000, 0x4000, 0x8000, 0x1000000
 _MASK = _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
+_MASK_ABOVE = _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _ONLYDIR
 _EVENT = struct.Struct("iIII")
 
 
@@ -42,6 +45,8 @@ class Doorbell:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd = self._call("inotify_init1", os.O_CLOEXEC | os.O_NONBLOCK)
         self._watch: int | None = None
+        self._above: int | None = None
+        self._above_path, self._name = os.path.split(os.path.abspath(path))
         self._reactor.addReader(self)
 
     def listen(self) -> None:
@@ -50,10 +55,15 @@ class Doorbell:
 
         Raises OSError; the next call tries again.
         """
-        watch = self._call("inotify_add_watch", self._fd, os.fsencode(self._path), _MASK)
-        if self._watch is not None and self._watch != watch:
-            self._libc.inotify_rm_watch(self._fd, self._watch)  # another directory has that path now
-        self._watch = watch
+        with suppress(OSError):  # it may not be ours to read; then the slow look finds out
+            self._above = self._hang(self._above_path, _MASK_ABOVE, self._above)
+        self._watch = self._hang(self._path, _MASK, self._watch)
+
+    def _hang(self, path: str, mask: int, before: int | None) -> int:
+        watch = self._call("inotify_add_watch", self._fd, os.fsencode(path), mask)
+        if before is not None and before != watch:
+            self._libc.inotify_rm_watch(self._fd, before)  # another directory has that path now
+        return watch
 
     def close(self) -> None:
         """Ring no more."""
@@ -94,6 +104,11 @@ class Doorbell:
             offset += _EVENT.size
             name = os.fsdecode(data[offset : offset + length].rstrip(b"\0"))
             offset += length
+            if watch == self._above and watch != self._watch:
+                everything = everything or name == self._name
+                if mask & _IGNORED:
+                    self._above = None
+                continue
             if mask & _IGNORED and watch == self._watch:  # not that of a directory let go of
                 self._watch = None
             if mask & (_OVERFLOW | _IGNORED | _UNMOUNT | _DELETE_SELF | _MOVE_SELF) or name.startswith(".."):

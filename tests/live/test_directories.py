@@ -155,7 +155,7 @@ def test_a_config_that_becomes_a_file_stops_nothing_and_heals(colony: Colony, we
 
 
 def test_a_messages_directory_that_is_replaced_is_obeyed_again(place: Colony) -> None:
-    place.start("--frequency", "0.5")  # what goes while it is held open is seen at a slow look alone
+    place.start("--frequency", "1000")
     place.write("web", *SLEEP)
     pid = place.runs("web")
     shutil.rmtree(place.messages)
@@ -164,6 +164,19 @@ def test_a_messages_directory_that_is_replaced_is_obeyed_again(place: Colony) ->
     place.runs("web", instead_of=pid, seconds=AT_ONCE)
     place.wait_for(lambda: (place.messages / ".state").exists())
     assert (place.messages / ".state").read_text().strip() == str(place.state)
+    place.obeys_at_once()
+
+
+def test_a_config_directory_that_is_removed_and_made_anew_is_obeyed_at_once(place: Colony) -> None:
+    place.start("--frequency", "1000")
+    place.write("web", *SLEEP)
+    pid = place.runs("web")
+    shutil.rmtree(place.config)
+    place.config.mkdir()
+    place.write("web", *SLEEP)
+    place.write("new", *SLEEP)
+    place.runs("new", seconds=AT_ONCE)
+    assert place.running("web") == [pid]
     place.obeys_at_once()
 
 

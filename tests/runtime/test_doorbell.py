@@ -159,3 +159,47 @@ def test_a_closed_bell_is_silent_and_leaves_no_descriptor(loop: Loop, tmp_path: 
     loop.during(0.05)
     assert rings == []
     assert descriptors() == before
+
+
+def test_a_directory_that_is_removed_and_made_anew_rings_though_somebody_has_it_open(door: Door) -> None:
+    held = os.open(door.path, os.O_RDONLY)
+    door.path.rmdir()
+    door.loop.until(lambda: None in door.rings)
+    door.rings.clear()
+    door.path.mkdir()
+    door.loop.until(lambda: None in door.rings)
+    door.bell.listen()
+    os.close(held)
+    door.heard()
+    door.path.joinpath("web").write_bytes(b"{}")
+    assert door.heard() == {"web"}
+
+
+def test_a_link_that_leads_elsewhere_now_rings_for_everything(loop: Loop, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        tmp_path.joinpath(name).mkdir()
+    link, rings = tmp_path / "link", list[frozenset[str] | None]()
+    link.symlink_to("one")
+    bell = Doorbell(loop.reactor, str(link), rings.append)
+    bell.listen()
+    tmp_path.joinpath("new").symlink_to("two")
+    tmp_path.joinpath("new").rename(link)
+    loop.until(lambda: rings == [None])
+    bell.close()
+
+
+def test_what_happens_beside_the_directory_rings_for_nobody(door: Door) -> None:
+    beside = door.path.with_name("beside")
+    beside.mkdir()
+    beside.joinpath("web").write_bytes(b"{}")
+    beside.rename(door.path.with_name("there"))
+    assert door.heard() == set()
+
+
+def test_where_the_directory_above_may_not_be_read_the_directory_itself_is_listened_to(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door.bell, "_above_path", str(door.path / "nothing"))
+    door.bell.listen()
+    door.path.joinpath("web").write_bytes(b"{}")
+    assert door.heard() == {"web"}
