@@ -35,6 +35,7 @@ class Options(usage.Options):
         ["orphans", None, "adopt", "adopt or kill: what becomes of processes whose supervisor was killed"],
     ]
     optFlags: ClassVar = [
+        ["cgroups", None, "give each start a cgroup (v2) of its own, which nobody gets out of"],
         ["no-strict-modes", None, "as root, obey files whoever has written them"],
     ]
 
@@ -73,6 +74,8 @@ class Settings:
     """The uids whose files are obeyed; None for everybody's."""
     adopt: bool = True
     """Do processes of a killed supervisor go on?  Else they are stopped, and started anew."""
+    cgroups: bool = False
+    """Does each start get a cgroup of its own, where there are any?"""
 
     @classmethod
     def read(cls, options: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
@@ -99,7 +102,8 @@ class Settings:
         if options["orphans"] not in ("adopt", "kill"):
             refuse(f"--orphans {options['orphans']} is neither adopt nor kill")
         adopt = options["orphans"] == "adopt"
-        return cls(config, messages, state, pids, seconds("frequency", 0.01), defaults, trusted, adopt)
+        cgroups = bool(options["cgroups"])
+        return cls(config, messages, state, pids, seconds("frequency", 0.01), defaults, trusted, adopt, cgroups)
 
     @property
     def colony(self) -> str:

@@ -27,7 +27,9 @@ from colony.core.model import Name, Pid, Report, Start, Survivor, default_ladder
 from colony.options import Settings
 from colony.report.pidfiles import PidFiles
 from colony.report.status import Clocks, StatusFiles
+from colony.runtime import cgroups
 from colony.runtime.adopt import Clearing, survivors
+from colony.runtime.cgroups import Cgroups
 from colony.runtime.env_files import EnvFiles
 from colony.runtime.family import become_subreaper
 from colony.runtime.inbox import Inbox
@@ -97,6 +99,7 @@ class ColonyService(Service):
         ownership = Ownership(settings.trusted)
         self._environment = dict(os.environ)
         self._env_files = EnvFiles(ownership)
+        self._cgroups = self._find_cgroups() if settings.cgroups else None
         self._spawner = ProcessSpawner(
             self._reactor,
             self._relay,
@@ -106,6 +109,7 @@ class ColonyService(Service):
             records=self._state.records,
             subreaper=self._subreaper,
             partial=self._partial,
+            cgroups=self._cgroups,
         )
         self._supervisor = Supervisor(
             self._reactor,
@@ -150,6 +154,13 @@ class ColonyService(Service):
         """Everything that a start needs to know, as it is at this moment."""
         return finish(start, account, self._environment, self._env_files.read(start.spec.env_file))
 
+    def _find_cgroups(self) -> Cgroups | None:
+        try:
+            return cgroups.find(self._settings.colony, self._settings.state)
+        except cgroups.Missing as missing:
+            log.warn("no cgroups, so who leaves its session and hides its token may get away: {why}", why=missing)
+            return None
+
     def _close(self) -> Deferred[None]:
         closed = self._supervisor.close()
         if self._quitting:
@@ -168,7 +179,13 @@ class ColonyService(Service):
         spared = {survivor.token for survivor in found if survivor.alive}
         names = {survivor.token: survivor.name for survivor in found}
         clearing = Clearing(
-            self._reactor, self._settings.colony, ladder, spared, names, lambda name: self._supervisor.freed(name)
+            self._reactor,
+            self._settings.colony,
+            ladder,
+            spared,
+            names,
+            lambda name: self._supervisor.freed(name),
+            self._cgroups,
         )
         self._cleared = clearing.gone.addCallback(lambda stuck: self._go(found, stuck)).addErrback(self._give_up)
         clearing.begin()
@@ -203,6 +220,8 @@ class ColonyService(Service):
     def _end(self) -> None:
         self._state.records.forget_all()
         self._later.finish()
+        if self._cgroups is not None:
+            self._cgroups.close()
         log.info("every process is gone")
         self._own_log.finish()
 
@@ -264,6 +283,11 @@ class ColonyService(Service):
                 log.error("cannot tell in files that this supervisor is here: {error}", error=error)
             self._point()
             self._identify()
+            if self._cgroups is not None:
+                try:
+                    self._cgroups.keep(self._settings.state)
+                except OSError as error:  # it matters only to one that runs in another cgroup than we do
+                    log.warn("cannot remember where the cgroups are: {error}", error=error.strerror)
         if self._settings.pids is not None:
             pids = PidFiles(self._settings.pids)
             try:
@@ -320,6 +344,8 @@ class ColonyService(Service):
                 "pidfd": hasattr(os, "pidfd_open"),
                 "fifo": self._state.available,
                 "subreaper": self._subreaper,
+                # Who has not asked for them does not lack them.
+                **({"cgroups": self._cgroups is not None} if self._settings.cgroups else {}),
             },
             "log_dropped": self._own_log.dropped,
             "upgrade_refused": self._refused,

@@ -3,7 +3,8 @@ What a supervisor that was killed has left running: found, and sorted into what 
 
 Found by the records of starts; an intent without a pid by its token in /proc, or by its FIFO as standard output (a
 token alone is not enough: programs overwrite their environment). What carries a token of ours and belongs to nothing
-that goes on is stopped before anything is started; what cannot be ended keeps its own name waiting, and no other.
+that goes on is stopped before anything is started, and so is who is in a cgroup of ours, whatever it carries; what
+cannot be ended keeps its own name waiting, and no other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 
 import attrs
@@ -23,6 +25,7 @@ from colony.core import check
 from colony.core.ending import Ending, advance, begin
 from colony.core.model import Name, Pid, StopLadder, Survivor
 from colony.runtime import family, proc
+from colony.runtime.cgroups import Cgroup, Cgroups, directory
 from colony.runtime.records import Record
 
 log = Logger(namespace="colony")
@@ -100,10 +103,15 @@ def _age(stat: proc.Stat) -> tuple[int, int]:
 
 @attrs.frozen
 class Leftover:
-    """A process that carries a token of ours and belongs to nothing that goes on; ``name`` None: nobody knows whose."""
+    """
+    A process that carries a token of ours, or is in a cgroup of ours, and belongs to nothing that goes on.
+
+    ``name`` None: nobody knows whose.
+    """
 
     stat: proc.Stat
     name: Name | None
+    cgroup: Cgroup | None = None
 
     @property
     def key(self) -> tuple[int, int]:
@@ -114,16 +122,28 @@ class Leftover:
 NOBODY: Mapping[str, Name] = MappingProxyType({})
 
 
-def leftovers(colony: str, spared: Collection[str] = (), names: Mapping[str, Name] = NOBODY) -> list[Leftover]:
+def leftovers(
+    colony: str,
+    spared: Collection[str] = (),
+    names: Mapping[str, Name] = NOBODY,
+    cgroups: Collection[Cgroup] = (),
+) -> list[Leftover]:
     """
     Every living process that a supervisor of the same CONFIG has started, itself or through others.
 
-    But for this process, and those with a token among ``spared``. ``names`` are known by their tokens.
+    But for this process, and those with a token among ``spared``. ``names`` are known by their tokens; whoever is in
+    one of ``cgroups`` is among them too.
     """
-    found = []
+    by_directory = {directory(token): name for token, name in names.items()} if cgroups else {}
+    found = [
+        Leftover(stat, by_directory.get(os.path.basename(cgroup.path)) or _name_of(stat.pid), cgroup)
+        for cgroup in cgroups
+        for stat in cgroup.members()
+    ]
+    passed = {os.getpid(), *(leftover.stat.pid for leftover in found)}
     for pid in proc.pids():
         token = proc.token(pid)
-        if token is None or not token.startswith(f"{colony}.") or token in spared or pid == os.getpid():
+        if token is None or not token.startswith(f"{colony}.") or token in spared or pid in passed:
             continue
         stat = proc.stat(pid)
         if stat is not None and not stat.ended:
@@ -153,8 +173,10 @@ class Clearing:
         spared: Collection[str] = (),
         names: Mapping[str, Name] = NOBODY,
         freed: Callable[[Name], None] = lambda name: None,
+        cgroups: Cgroups | None = None,
     ) -> None:
         """``spared`` are the tokens of what goes on, ``names`` whose the tokens are that are known."""
+        self._cgroups = cgroups
         self._clock = clock
         self._colony = colony
         self._ladder = ladder
@@ -168,14 +190,18 @@ class Clearing:
     def begin(self) -> None:
         """Look, and go on until nobody is left who can be ended."""
         now = self._clock.seconds()
-        found = leftovers(self._colony, self._spared, self._names)
+        stale = [] if self._cgroups is None else self._cgroups.others(self._spared)
+        found = leftovers(self._colony, self._spared, self._names, stale)
+        seen_in = {leftover.cgroup for leftover in found}
         for leftover in found:
             self._stop(leftover, now)
         stuck: dict[Name, list[Leftover]] = {}
         for leftover in found:
             if leftover.name is not None and now - self._killed.get(leftover.key, now) >= PATIENCE_KILLED:
                 stuck.setdefault(leftover.name, []).append(leftover)
-        if sum(map(len, stuck.values())) < len(found):
+        # Somebody may have been forked into a cgroup in which nobody was seen.
+        unseen = any(cgroup not in seen_in and cgroup.has_members() for cgroup in stale)
+        if unseen or sum(map(len, stuck.values())) < len(found):
             self._clock.callLater(_PACE, self.begin)
             return
         for name, those in stuck.items():
@@ -184,6 +210,9 @@ class Clearing:
                 name=name,
                 pid=those[0].stat.pid,
             )
+        for cgroup in stale:
+            with suppress(OSError):  # who is stuck is in it still
+                cgroup.remove()
         self.gone.callback({name: those[0].stat.pid for name, those in stuck.items()})
         if stuck:
             self._clock.callLater(_PACE_STUCK, self._follow, stuck)
@@ -202,6 +231,9 @@ class Clearing:
         self._endings[leftover.key] = ending
         if ending.until is None:
             self._killed.setdefault(leftover.key, now)
+        if "KILL" in signals and leftover.cgroup is not None:
+            with suppress(OSError):  # each is sent its own all the same
+                leftover.cgroup.kill()
         for name in signals:
             family.send(leftover.stat, signal.Signals[f"SIG{name}"])
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 import select
+from collections.abc import Iterator
 from contextlib import suppress
+
+import attrs
 
 _REMOTE = frozenset(
     "9p afs autofs beegfs ceph cifs coda gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 orangefs panfs smb3 smbfs"
@@ -50,15 +53,29 @@ class Mounts:
         self._any = any(remote for _, remote in self._mounts)
 
 
-def parse(text: str) -> list[tuple[str, bool]]:
-    """Each mount point, and whether its file system may hang; a later mount on the same point hides the earlier."""
-    mounts: dict[str, bool] = {}
+@attrs.frozen
+class Mount:
+    """One mount: which directory of a file system, at which point, and the kind of the file system."""
+
+    root: str
+    point: str
+    kind: str
+
+
+def entries(text: str) -> Iterator[Mount]:
+    """The lines of a mount table, in its order."""
     for line in text.split("\n"):
         fields, separator, rest = line.partition(" - ")
         if separator:
-            kind = rest.split(" ", 1)[0]
-            point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields.split(" ")[4])
-            mounts[point] = kind in _REMOTE or kind.partition(".")[0] == "fuse"
+            root, point = (_ESCAPE.sub(lambda match: chr(int(match[1], 8)), field) for field in fields.split(" ")[3:5])
+            yield Mount(root, point, rest.split(" ", 1)[0])
+
+
+def parse(text: str) -> list[tuple[str, bool]]:
+    """Each mount point, and whether its file system may hang; a later mount on the same point hides the earlier."""
+    mounts: dict[str, bool] = {}
+    for mount in entries(text):
+        mounts[mount.point] = mount.kind in _REMOTE or mount.kind.partition(".")[0] == "fuse"
     return list(mounts.items())
 
 

@@ -22,6 +22,7 @@ from colony.core.environment import Finished, Unset
 from colony.core.lifecycle import Emptied, Exited, Learned
 from colony.core.model import Exit, Name, Pid, ProcessSpec, Start, Survivor
 from colony.runtime import family, privileges, proc
+from colony.runtime.cgroups import Cgroup, Cgroups, joining
 from colony.runtime.family import Kin
 from colony.runtime.launch import CannotStart, Launcher
 from colony.runtime.logs import Channel, IReactor, Relay
@@ -78,11 +79,13 @@ class ProcessSpawner:
         records: Records | None = None,
         subreaper: bool = False,
         partial: Mapping[str, bytes] = MappingProxyType({}),
+        cgroups: Cgroups | None = None,
     ) -> None:
         """
         ``subreaper``: orphans of what is started become our children, see `family.become_subreaper`.
 
         ``partial``: lines of what will be adopted that were read in part before us, by token.
+        ``cgroups``: each start gets one, and whoever is in it is its family too; None for none.
         """
         self._reactor = reactor
         self._relay = relay
@@ -92,6 +95,7 @@ class ProcessSpawner:
         self._records = records or Records(lambda: None)
         self._subreaper = subreaper
         self._partial = dict(partial)
+        self._cgroups = cgroups
         self._processes: dict[Pid, _Process] = {}
         self._unwatched: dict[Pid, _Process] = {}
         self._unwatched_look: IDelayedCall | None = None
@@ -120,15 +124,39 @@ class ProcessSpawner:
             self._records.intend(start)
         channel = self._open_channel(start.name, start.token, wanted.identity)
         try:
-            pid, report = self._launcher.launch(finished, wanted, channel.child_fd)
+            pid, report, cgroup = self._launch(finished, wanted, channel.child_fd, start.token)
         except BaseException:
             channel.abandon()
             raise
         if recorded:
             self._records.started(start, pid)
         channel.start()
-        self._watch(_Process(self, start.name, pid, self._launcher.kin(pid, start.token), ended, channel, report))
+        kin = self._launcher.kin(pid, start.token)
+        self._watch(_Process(self, start.name, pid, kin, ended, channel, report, cgroup))
         return pid
+
+    def _launch(
+        self, finished: Finished, wanted: privileges.Privileges, output: int, token: str
+    ) -> tuple[Pid, int | None, Cgroup | None]:
+        if self._cgroups is None or not token:
+            return *self._launcher.launch(finished, wanted, output), None
+        try:
+            cgroup, entrance = self._cgroups.make(token)
+        except OSError as error:
+            raise CannotStart("cgroup", f"cannot make {error.filename}", error.errno) from None
+        try:
+            return *self._launcher.launch(finished, joining(wanted, entrance), output), cgroup
+        except BaseException:
+            self._remove(cgroup)
+            raise
+        finally:
+            os.close(entrance)
+
+    def _remove(self, cgroup: Cgroup) -> None:
+        try:
+            cgroup.remove()
+        except OSError as error:  # it is tried again at the end, and by the next supervisor
+            log.warn("cannot remove the cgroup {path}: {error}", path=cgroup.path, error=error.strerror)
 
     def adopt(self, survivor: Survivor, spec: ProcessSpec, ended: Ended) -> None:
         """Go on with it; see `Spawner.adopt`. What it has written since, as far as a pipe holds, is read now."""
@@ -141,7 +169,8 @@ class ProcessSpawner:
             self._reactor, self._relay, survivor.name, path, self._partial.pop(survivor.token, b"")
         )
         kin = Kin(survivor.pid, survivor.pid, survivor.token)
-        process = _Process(self, survivor.name, survivor.pid, kin, ended, channel, None)
+        cgroup = None if self._cgroups is None else self._cgroups.of(survivor.token)
+        process = _Process(self, survivor.name, survivor.pid, kin, ended, channel, None, cgroup)
         process.is_child = found.parent == os.getpid()
         process.code_decides = spec.restart.when == "failure"
         if channel.is_full:
@@ -198,12 +227,17 @@ class ProcessSpawner:
         Signal the family; see `Spawner.kill`.
 
         While the main lives, its group; afterwards whoever was seen to be left of the family, and if they are killed,
-        whoever they start until they are gone.
+        whoever they start until they are gone. A KILL is for the whole cgroup, where there is one.
         """
         process = self._processes.get(pid)
         if process is None:
             return
         number = signal.Signals[f"SIG{signal_name}"]
+        if number == signal.SIGKILL and process.cgroup is not None:
+            try:
+                process.cgroup.kill()
+            except OSError as error:  # what follows reaches those that we know of
+                log.error("cannot kill the cgroup {path}: {error}", path=process.cgroup.path, error=error.strerror)
         if process.exit is not None:
             process.killed = number == signal.SIGKILL
             for stat in process.left:
@@ -250,7 +284,12 @@ class ProcessSpawner:
         self._unwatched.pop(process.pid, None)
         self._children -= process.is_child
         process.channel.drain()
-        if process.is_child and not family.has_group(process.pid) and not self._has_orphans(process.kin):
+        if (
+            process.is_child
+            and not family.has_group(process.pid)
+            and not self._has_orphans(process.kin)
+            and not (process.cgroup is not None and process.cgroup.has_members())
+        ):
             self._finish_family(process)
             return
         self._families[process.pid] = process
@@ -273,6 +312,8 @@ class ProcessSpawner:
         assert process.exit is not None, "a family is empty only after its main"
         del self._processes[process.pid]
         self._families.pop(process.pid, None)
+        if process.cgroup is not None:
+            self._remove(process.cgroup)
         process.channel.flush()
         if process.told:
             process.ended(Emptied(process.pid))
@@ -293,7 +334,10 @@ class ProcessSpawner:
         there = family.members([process.kin for process in self._families.values()], mains)
         for process in list(self._families.values()):
             process.left = there[process.pid]
-            if not process.left:
+            in_cgroup = process.cgroup is not None and process.cgroup.has_members()
+            if process.cgroup is not None and in_cgroup:
+                process.left = tuple({stat.pid: stat for stat in (*process.left, *process.cgroup.members())}.values())
+            if not process.left and not in_cgroup:
                 self._finish_family(process)
             elif not process.told:
                 process.told = True
@@ -342,6 +386,7 @@ class _Process:
         ended: Ended,
         channel: Channel,
         report: int | None,
+        cgroup: Cgroup | None,
     ) -> None:
         self._spawner = spawner
         self.name = name
@@ -349,6 +394,7 @@ class _Process:
         self.kin = kin
         self.ended = ended
         self.channel = channel
+        self.cgroup = cgroup
         self.is_child = True
         self.code_decides = False
         self.start_time: int | None = None

@@ -11,6 +11,7 @@ from typing import Any
 from colony.core.environment import finish
 from colony.core.lifecycle import Emptied, Exited, Learned
 from colony.core.model import Exit, Name, Pid, ProcessSpec, Start
+from colony.runtime.cgroups import Cgroups
 from colony.runtime.inheritance import Inheritance
 from colony.runtime.launch import Launcher
 from colony.runtime.spawn import ProcessSpawner
@@ -33,6 +34,7 @@ class Machine:
         own_session: bool = True,
         nofile: tuple[int, int] = LIMIT,
         inherited: dict[str, str] | None = None,
+        cgroups: Cgroups | None = None,
         **keys: Any,
     ) -> None:
         """``keys`` are more fields of each spec."""
@@ -52,6 +54,7 @@ class Machine:
             self.launcher,
             partial(finish, inherited={"PATH": os.environ["PATH"]} if inherited is None else inherited),
             pipes=lambda: str(self.pipes) if fifo else None,
+            cgroups=cgroups,
         )
 
     def start(self, *args: str, cwd: str | None = None, env: tuple[tuple[str, str], ...] = ()) -> Start:

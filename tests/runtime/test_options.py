@@ -49,6 +49,11 @@ def test_state_is_beside_what_config_really_is_and_so_is_the_token(here: Path) -
     assert by_name.colony != read("--config", "other", "--messages", "m").colony
 
 
+def test_cgroups_are_for_who_asks_for_them(here: Path) -> None:
+    assert not read("--config", "c", "--messages", "m").cgroups
+    assert read("--config", "c", "--messages", "m", "--cgroups").cgroups
+
+
 def test_every_duration_reaches_its_default(here: Path) -> None:
     settings = read(*"--config c --messages m --freq 0.5 -t 2 -k 0 -m 0.1 -M 60 --pid p".split())
     assert settings.frequency == 0.5
