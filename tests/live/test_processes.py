@@ -336,6 +336,21 @@ def test_a_deaf_family_is_killed_after_the_killtime(place: Colony) -> None:
     place.wait_for(lambda: place.status("web").get("state") == "stopped", AT_ONCE)
 
 
+def test_a_process_is_stopped_by_its_own_ladder_and_killed_only_at_its_end(colony: Colony) -> None:
+    says = "trap '' TERM; trap 'echo INT' INT; trap 'echo USR1; exit 3' USR1; echo up; while :; do sleep 0.05; done"
+    colony.write("web", "sh", "-c", says, stop=[["int", 0.3], ["SIGUSR1", 30]])
+    colony.write("deaf", "sh", "-c", "trap '' TERM INT; echo up; while :; do sleep 0.05; done", stop=[["INT", 0.2]])
+    for name in ("web", "deaf"):
+        colony.says(f"[{name}] up")
+        colony.ask("STOP", name=name)
+        colony.is_gone(name)
+    colony.wait_for(lambda: all(colony.status(name).get("state") == "stopped" for name in ("web", "deaf")), AT_ONCE)
+    said = [line.rpartition("] ")[2] for line in colony.said("[web] ")]
+    assert [word for word in said if word in ("up", "INT", "USR1")] == ["up", "INT", "USR1"]
+    exits = [colony.status(name)["last_exit"] for name in ("web", "deaf")]
+    assert [(exit["code"], exit["signal"]) for exit in exits] == [(3, None), (None, "KILL")]
+
+
 def test_a_stopped_one_is_continued_so_that_it_can_end(colony: Colony) -> None:
     colony.write("web", *SLEEP)
     pid = colony.runs("web")
