@@ -125,13 +125,23 @@ def _run(asked: argparse.Namespace, command: str) -> None:
     working, about = _available(asked.peers.split(","), child, asked.cache)
     for name in scenarios.every if "all" in asked.scenario else asked.scenario:
         scenario = scenarios.every[name]
-        for n in [int(word) for word in asked.n.split(",") if word] or [scenario.n]:
-            found = _measure(scenario, working, child, n, asked.rounds or scenario.rounds)
-            facts = [machine, f"Python {platform.python_version()}, {made_of}", *about]
-            text = results.section(scenario, n, command, facts, results.table(scenario, found, peers.LIMIT))
-            print(text, flush=True)
-            if not asked.no_results:
-                results.append(asked.results, text)
+        counts = [int(word) for word in asked.n.split(",") if word] or scenario.steps or [scenario.n]
+        facts = [machine, f"Python {platform.python_version()}, {made_of}", *about]
+        found: dict[int, results.Rounds] = {}
+        for n in counts:
+            found[n] = _measure(scenario, working, child, n, asked.rounds or scenario.rounds)
+            if not scenario.steps:
+                _keep(
+                    asked, results.section(scenario, n, command, facts, results.table(scenario, found[n], peers.LIMIT))
+                )
+        if scenario.steps:
+            _keep(asked, results.section(scenario, min(counts), command, facts, results.growth(scenario, found)))
+
+
+def _keep(asked: argparse.Namespace, text: str) -> None:
+    print(text, flush=True)
+    if not asked.no_results:
+        results.append(asked.results, text)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """One supervised program: its name and its command line."""
+    """One supervised program: its name, its command line, and the uid and gid that it runs as (None: ours)."""
 
     name: str
     argv: tuple[str, ...]
+    uid: int | None = None
 
 
 class Peer(Protocol):
@@ -26,10 +27,13 @@ class Peer(Protocol):
     One supervisor. ``place`` is a directory of its own for one run of it, its socket, configuration and logs.
 
     ``period`` is how many seconds may pass before it looks at its files by itself, ``reaping`` before it looks for the
-    dead; 0 if it is told at once.
+    dead; 0 if it is told at once. ``changes_user``: whether it can run programs as somebody else;
+    ``is_python``: whether its interpreter is Python.
     """
 
     name: str
+    changes_user: bool = False
+    is_python: bool = False
     period: float = 0.0
     reaping: float = 0.0
 

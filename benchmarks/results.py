@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -71,6 +73,37 @@ def table(scenario: Scenario, found: Rounds, limit: str) -> str:
     turns = [one for rounds in found.values() for one in rounds if not isinstance(one, str)]
     busy = sum(bool(any(turn.get(BUSY, ()))) for turn in turns)
     if busy:
+        notes.append(f"- {busy} of {len(turns)} turns {BUSY}")
+    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def _slope(low: float, high: float, factor: float) -> str:
+    """The exponent e of cost ~ n**e between two neighbours; a dash where there was nothing to grow."""
+    return f"{math.log(high / low) / math.log(factor):.2f}" if low > 0 and high > 0 else "-"
+
+
+def growth(scenario: Scenario, found: Mapping[int, Rounds]) -> str:
+    """One line a peer and measure: the medians at each n, then the slopes between neighbours."""
+    steps = sorted(found)
+    pairs = list(itertools.pairwise(steps))
+    head = ["peer", "what", *(f"n = {n}" for n in steps), *(f"slope {low} to {high}" for low, high in pairs)]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    notes: list[str] = []
+    for peer in found[steps[0]]:
+        for measure in scenario.measures:
+            at: dict[int, float] = {}
+            for n in steps:
+                own = [one[measure.title] for one in found[n][peer] if not isinstance(one, str)]
+                if any(own):
+                    at[n] = summary(own)[0]
+            cells = [_number(at[n], measure.digits) if n in at else "-" for n in steps]
+            slopes = [_slope(at[low], at[high], high / low) if low in at and high in at else "-" for low, high in pairs]
+            lines.append("| " + " | ".join([peer, measure.title, *cells, *slopes]) + " |")
+        for n in steps:
+            reasons = dict.fromkeys(one for one in found[n][peer] if isinstance(one, str))
+            notes.extend(f"- {peer} with {n}: {reason}" for reason in reasons)
+    turns = [one for rounds in found.values() for each in rounds.values() for one in each if not isinstance(one, str)]
+    if busy := sum(bool(any(turn.get(BUSY, ()))) for turn in turns):
         notes.append(f"- {busy} of {len(turns)} turns {BUSY}")
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Protocol
 
 from benchmarks import processes
 from benchmarks.peer import Peer, Unavailable
@@ -31,8 +32,11 @@ PATIENCE = 2.0
 BUSY = "were made on a busy machine"
 """Beside the measures of a turn: whether it did."""
 
-StageOf = Callable[[int], Stage]
-"""Makes a stage of the peer whose turn it is, with so many programs."""
+
+class StageOf(Protocol):
+    """Makes a stage of the peer whose turn it is, with so many programs."""
+
+    def __call__(self, count: int, *, uid: int | None = None, ballast: int = 0) -> Stage: ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,11 @@ class Measure:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A row of the table of goals: ``n`` and ``rounds`` are what it runs with unless told otherwise."""
+    """
+    A row of the table of goals: ``n`` and ``rounds`` are what it runs with unless told otherwise.
+
+    With ``steps`` it runs with each of these instead, and one table shows how each measure grows.
+    """
 
     name: str
     title: str
@@ -54,10 +62,13 @@ class Scenario:
     n: int
     rounds: int
     round: Round
+    steps: tuple[int, ...] = ()
 
 
-def _stage(stages: list[Stage], peer: Peer, child: Path, count: int) -> Stage:
-    stages.append(Stage(peer, child, count, patience=PATIENCE))
+def _stage(
+    stages: list[Stage], peer: Peer, child: Path, count: int, *, uid: int | None = None, ballast: int = 0
+) -> Stage:
+    stages.append(Stage(peer, child, count, patience=PATIENCE, uid=uid, ballast=ballast))
     return stages[-1]
 
 
@@ -91,6 +102,29 @@ def _all_up(stage_of: StageOf, n: int) -> Samples:
         at = [report.at - stage.began for report in stage.up().values()]
         spent = processes.cpu(stage.own()) / 1000
         return {"all up, s": [max(at)], "first up, s": [min(at)], "its CPU, s": [spent]}
+
+
+NOBODY = 65534
+"""The uid and gid of those who own nothing."""
+
+
+def _uid(stage_of: StageOf, n: int) -> Samples:
+    """As all-up, each program as a user of no rights: the path that forks."""
+    with stage_of(n, uid=NOBODY) as stage:
+        at = [report.at - stage.began for report in stage.up().values()]
+        spent = processes.cpu(stage.own()) / 1000
+        span = max(at) - min(at)
+        return {"all up, s": [max(at)], "a start, ms": [span * 1000 / max(1, n - 1)], "its CPU, s": [spent]}
+
+
+def _uid_memory(stage_of: StageOf, n: int) -> Samples:
+    """100 as a user of no rights, then 100 as the supervisor's own, by a supervisor that is ``n`` MiB larger."""
+    samples: dict[str, list[float]] = {}
+    for uid, title in ((NOBODY, "a start with a uid, ms"), (None, "a start without, ms")):
+        with stage_of(100, uid=uid, ballast=n) as stage:
+            at = [report.at for report in stage.up().values()]
+            samples[title] = [(max(at) - min(at)) * 1000 / 99]
+    return samples
 
 
 def _fair(count: int, period: float) -> Iterator[int]:
@@ -130,19 +164,34 @@ def _one_killed(stage_of: StageOf, n: int) -> Samples:
     return {"alone, ms": alone, "beside the others, ms": beside}
 
 
+def _kill_all(stage: Stage) -> tuple[float, float]:
+    """Kill everybody at once. Returns the seconds until the last is back, and the supervisor's seconds of CPU."""
+    pids = [stage.pid(name) for name in stage.names]
+    own = stage.own()
+    idle, before = processes.cpu(own), time.monotonic()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    back = stage.next(stage.names)
+    return max(report.at for report in back.values()) - before, (processes.cpu(own) - idle) / 1000
+
+
 def _all_killed(stage_of: StageOf, n: int) -> Samples:
     """From just before the first of ``n`` SIGKILLs in a row to the first breath of the last one back."""
     with stage_of(n) as stage:
         stage.up()
         stage.ripen()
-        pids = [stage.pid(name) for name in stage.names]
-        own = stage.own()
-        idle, before = processes.cpu(own), time.monotonic()
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        back = stage.next(stage.names)
-        spent = (processes.cpu(own) - idle) / 1000
-        return {"all back, s": [max(report.at for report in back.values()) - before], "its CPU, s": [spent]}
+        seconds, spent = _kill_all(stage)
+        return {"all back, s": [seconds], "its CPU, s": [spent]}
+
+
+def _add_some(stage: Stage) -> list[float]:
+    """Milliseconds from just before one more program is added to its first breath, some times."""
+    found = []
+    for number in _fair(5, stage.peer.period):
+        name = f"more{number}"
+        before = stage.add(name)
+        found.append(_milliseconds(stage.next([name])[name].at, before))
+    return found
 
 
 def _file(stage_of: StageOf, n: int) -> Samples:
@@ -150,12 +199,7 @@ def _file(stage_of: StageOf, n: int) -> Samples:
     with stage_of(n) as stage:
         stage.up()
         stage.ripen()
-        found = []
-        for number in _fair(5, stage.peer.period):
-            name = f"more{number}"
-            before = stage.add(name)
-            found.append(_milliseconds(stage.next([name])[name].at, before))
-        return {"running after, ms": found}
+        return {"running after, ms": _add_some(stage)}
 
 
 def _ctl_add(stage_of: StageOf, n: int) -> Samples:
@@ -185,9 +229,12 @@ def _restart(stage_of: StageOf, n: int) -> Samples:
         return {"new instance after, ms": found}
 
 
+WINDOW = 20.0
+"""Seconds of idleness; two scans at colony's default frequency."""
+
+
 def _idle(peers: Sequence[Peer], child: Path, n: int) -> Iterator[tuple[Peer, Samples | str]]:
-    """All peers idle side by side in the same 20 s; two scans at colony's default frequency."""
-    window = 20.0
+    """All peers idle side by side in the same `WINDOW`."""
     with ExitStack() as end:
         stages: list[Stage] = []
         for peer in peers:
@@ -201,7 +248,7 @@ def _idle(peers: Sequence[Peer], child: Path, n: int) -> Iterator[tuple[Peer, Sa
         time.sleep(3)
         own = [stage.own() for stage in stages]
         began, before = time.monotonic(), [processes.cpu(pids) for pids in own]
-        time.sleep(window)
+        time.sleep(WINDOW)
         after, span = [processes.cpu(pids) for pids in own], time.monotonic() - began
         for stage, earlier, later in zip(stages, before, after, strict=True):
             yield stage.peer, {"CPU, ms per s": [(later - earlier) / span]}
@@ -239,6 +286,31 @@ def _shutdown(stage_of: StageOf, n: int) -> Samples:
         stage.ripen()
         seconds, left = _stop(stage, 30.0)
         return {"all gone, s": [seconds], "orphans": [left]}
+
+
+def _growth(stage_of: StageOf, n: int) -> Samples:
+    """One life with ``n``: all up, idle, memory, some more, all killed, all stopped; each as elsewhere here."""
+    with stage_of(n) as stage:
+        up = max(report.at - stage.began for report in stage.up().values())
+        stage.ripen()
+        own = stage.own()
+        began, before = time.monotonic(), processes.cpu(own)
+        time.sleep(WINDOW)
+        idle = (processes.cpu(own) - before) / (time.monotonic() - began)
+        _, unshared = processes.memory(own)
+        added = _add_some(stage)
+        stage.ripen()
+        back, _ = _kill_all(stage)
+        stage.ripen()
+        gone, _ = _stop(stage, 60.0)
+    return {
+        "all up, s": [up],
+        "all back, s": [back],
+        "all gone, s": [gone],
+        "one more, ms": added,
+        "idle, CPU ms per s": [idle],
+        "unshared memory, MiB": [unshared],
+    }
 
 
 def _crash(stage_of: StageOf, n: int) -> Samples:
@@ -279,6 +351,23 @@ every: dict[str, Scenario] = {
             1000,
             3,
             _one_by_one(_all_up),
+        ),
+        Scenario(
+            "uid",
+            "{n} configured, each with a uid: all up",
+            (Measure("all up, s"), Measure("a start, ms", digits=3), Measure("its CPU, s")),
+            1000,
+            3,
+            _one_by_one(_uid),
+        ),
+        Scenario(
+            "uid-memory",
+            "a start with a uid, by a supervisor that has n MiB more",
+            (Measure("a start with a uid, ms", digits=3), Measure("a start without, ms", digits=3)),
+            16,
+            3,
+            _one_by_one(_uid_memory),
+            steps=(16, 128, 1024),
         ),
         Scenario(
             "one-killed",
@@ -355,6 +444,22 @@ every: dict[str, Scenario] = {
             20,
             2,
             _one_by_one(_crash),
+        ),
+        Scenario(
+            "growth",
+            "how cost grows with the number of processes",
+            (
+                Measure("all up, s", digits=3),
+                Measure("all back, s", digits=3),
+                Measure("all gone, s", digits=3),
+                Measure("one more, ms"),
+                Measure("idle, CPU ms per s", digits=3),
+                Measure("unshared memory, MiB", digits=1),
+            ),
+            100,
+            1,
+            _one_by_one(_growth),
+            steps=(100, 1000, 5000),
         ),
     )
 }

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks import processes
-from benchmarks.peer import Peer, Program
+from benchmarks.peer import Peer, Program, Unavailable
+from benchmarks.programs import source
 from benchmarks.reports import Late, Report, Reports
 
 BOUND = 60.0
@@ -22,10 +23,14 @@ RIPE = 1.5
 """Seconds after which a death is no early one: peers restart early deaths later, by design."""
 
 
-def environment(peer: Peer, place: Path) -> dict[str, str]:
-    """What a peer's commands get: nothing of ours but where programs and the home are."""
+def environment(peer: Peer, place: Path, ballast: int = 0) -> dict[str, str]:
+    """What a peer's commands get: nothing of ours but where programs and the home are, and so many MiB to carry."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {**kept, **peer.environment(place)}
+    found = {**kept, **peer.environment(place)}
+    if ballast:
+        path = [str(source("heavy")), *([found["PYTHONPATH"]] if "PYTHONPATH" in found else [])]
+        found |= {"PYTHONPATH": os.pathsep.join(path), "BALLAST": str(ballast)}
+    return found
 
 
 class Stage:
@@ -35,13 +40,33 @@ class Stage:
     Before what is to be measured it waits up to ``patience`` seconds for others on the machine to be quiet; ``calm``
     says whether they were, every time.
 
+    With ``uid`` the programs run as that user and group, with ``ballast`` the supervisor is so many MiB larger. Raises
+    Unavailable where this peer, or we, cannot do that.
+
     ``names`` are the programs' names, ``supervisor`` the pid of the last one started, ``began`` its start (monotonic).
     """
 
-    def __init__(self, peer: Peer, child: Path, count: int, *, patience: float = 0.0) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        child: Path,
+        count: int,
+        *,
+        patience: float = 0.0,
+        uid: int | None = None,
+        ballast: int = 0,
+    ) -> None:
+        if ballast and not peer.is_python:
+            raise Unavailable("not in Python, so no way to make it larger")
+        if uid is not None and not peer.changes_user:
+            raise Unavailable("not measured with another user")
+        if uid is not None and os.geteuid() != 0:
+            raise Unavailable("only root starts programs as another user")
         self.peer = peer
         self.place = Path(tempfile.mkdtemp(prefix="stage-"))
         self._child = child
+        self._uid = uid
+        self._ballast = ballast
         self.log = self.place / "supervisor.out"
         self._patience = patience
         self.calm = True
@@ -51,6 +76,8 @@ class Stage:
         self._own.mkdir()
         self._fifo = self.place / "reports"
         self.reports = Reports(self._fifo)
+        if uid is not None:
+            self._let_others_in()
         programs = [self.program(f"c{number:04}") for number in range(count)]
         self.names: Sequence[str] = [program.name for program in programs]
         try:
@@ -71,13 +98,20 @@ class Stage:
             self.reports.close()
             shutil.rmtree(self.place, ignore_errors=True)
 
+    def _let_others_in(self) -> None:
+        """Let another user run the child, and report."""
+        for directory in (self.place, self.place.parent):
+            directory.chmod(0o711)
+        self._fifo.chmod(0o622)
+        self._child = Path(shutil.copy(self._child, self.place / "child"))
+
     def program(self, name: str) -> Program:
         """A child of that name, which reports here."""
-        return Program(name, (str(self._child), str(self._fifo), name))
+        return Program(name, (str(self._child), str(self._fifo), name), self._uid)
 
     def start(self) -> None:
         """Start the supervisor, and do not wait for anything."""
-        argv, around = self.peer.command(self._own), environment(self.peer, self._own)
+        argv, around = self.peer.command(self._own), environment(self.peer, self._own, self._ballast)
         self.began = time.monotonic()
         self.supervisor = processes.start(argv, around, self.log)
 

@@ -18,6 +18,8 @@ class Colony(Peer):
     """With its defaults."""
 
     name = "colony"
+    changes_user = True
+    is_python = True
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
@@ -40,7 +42,8 @@ class Colony(Peer):
         for directory in ("config", "messages"):
             (place / directory).mkdir(mode=0o700)
         for program in programs:
-            (place / "config" / program.name).write_text(json.dumps({"args": program.argv}))
+            user = {} if program.uid is None else {"uid": program.uid, "gid": program.uid}
+            (place / "config" / program.name).write_text(json.dumps({"args": program.argv, **user}))
 
     def _places(self, place: Path) -> list[str]:
         return [f"--{directory}={place / directory}" for directory in ("config", "messages", "state")]

@@ -23,15 +23,19 @@ os.write(control, f"+{asked.name}\\n".encode())
 
 
 class _Limit(Peer):
-    """A loop of ours that is told through a FIFO; its programs must all be the same child."""
+    """A loop of ours that is told through a FIFO; its programs must all be the same child of the same user."""
+
+    changes_user = True
 
     def define(self, place: Path, programs: Sequence[Program]) -> None:
         (place / "names").write_text("".join(program.name + "\n" for program in programs))
         (place / "child").write_text("\n".join(programs[0].argv[:2] if programs else ("/bin/true", "none")))
+        (place / "user").write_text("" if not programs or programs[0].uid is None else str(programs[0].uid))
         os.mkfifo(place / "control", 0o600)
 
     def _arguments(self, place: Path) -> list[str]:
-        return [*(place / "child").read_text().split("\n"), str(place / "names"), str(place / "control")]
+        told = [*(place / "child").read_text().split("\n"), str(place / "names"), str(place / "control")]
+        return [*told, *(place / "user").read_text().split()]
 
     def _tell(self, place: Path, line: str) -> None:
         control = os.open(place / "control", os.O_WRONLY)
@@ -53,6 +57,7 @@ class LimitPopen(_Limit):
     """On ``subprocess.Popen``."""
 
     name = "limit"
+    is_python = True
 
     def install(self, cache: Path) -> str:
         return f"subprocess.Popen of Python {platform.python_version()}"

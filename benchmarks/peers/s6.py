@@ -16,6 +16,7 @@ class S6(Directory):
     """With room for some thousand services. Must be installed: its scanner knows its supervisor by absolute path."""
 
     name = "s6"
+    changes_user = True
     packages = ("s6",)
     scanner = ("s6-svscan", "-c", "8192")
     again = ("s6-svc", "-r")
@@ -32,7 +33,8 @@ class S6(Directory):
     def _service(self, directory: Path, program: Program) -> None:
         # One that has said that it is ready is started again at once; one that never does, after a second.
         super()._service(directory, program)
-        (directory / "run").write_text(f"#!/bin/sh\necho >&3\nexec {shlex.join(program.argv)} 3>&-\n")
+        user = "" if program.uid is None else f"s6-applyuidgid -u {program.uid} -g {program.uid} -G '' "
+        (directory / "run").write_text(f"#!/bin/sh\necho >&3\nexec {user}{shlex.join(program.argv)} 3>&-\n")
         (directory / "notification-fd").write_text("3\n")
 
     def environment(self, place: Path) -> Mapping[str, str]:

@@ -49,6 +49,8 @@ class Supervisord(Peer):
     """With its defaults, but room for the descriptors of some thousand processes."""
 
     name = "supervisord"
+    changes_user = True
+    is_python = True
 
     def __init__(self) -> None:
         self._python = Path()
@@ -58,7 +60,8 @@ class Supervisord(Peer):
         return version
 
     def _section(self, program: Program) -> str:
-        return f"[program:{program.name}]\ncommand={' '.join(program.argv)}\n"
+        user = "" if program.uid is None else f"user={program.uid}\n"
+        return f"[program:{program.name}]\ncommand={' '.join(program.argv)}\n{user}"
 
     def define(self, place: Path, programs: Sequence[Program]) -> None:
         (place / "logs").mkdir()

@@ -1,10 +1,12 @@
 /* The limit in C: what starting, and starting again, costs when nothing else is done.
  *
- * loop CHILD FIFO NAMES CONTROL: starts CHILD FIFO NAME for every line of the file NAMES, and again whenever one ends.
+ * loop CHILD FIFO NAMES CONTROL [UID]: starts CHILD FIFO NAME for every line of the file NAMES, and again whenever one
+ * ends; with UID as that user and group, and so by fork.
  * A line "+NAME" in the FIFO CONTROL starts one more, "-NAME" ends one (TERM) so that it is started again.
  * At TERM: all are told TERM and waited for. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -24,13 +26,32 @@ static struct one *all;
 static size_t count;
 static char *child, *fifo;
 static posix_spawnattr_t attributes;
+static sigset_t none;
+static int uid = -1;
+
+static pid_t start_as_user(char **argv, char **environment)
+{
+    pid_t pid = fork();
+
+    if (pid != 0)
+        return pid;
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    if (setgroups(0, NULL) == 0 && setresgid(uid, uid, uid) == 0 && setresuid(uid, uid, uid) == 0)
+        execve(child, argv, environment);
+    _exit(127);
+}
 
 static void start(struct one *one)
 {
     char *argv[] = {child, fifo, one->name, NULL};
     char *environment[] = {NULL};
 
-    if (posix_spawn(&one->pid, child, NULL, &attributes, argv, environment) != 0) {
+    if (uid >= 0) {
+        if ((one->pid = start_as_user(argv, environment)) < 0) {
+            perror("fork");
+            exit(1);
+        }
+    } else if (posix_spawn(&one->pid, child, NULL, &attributes, argv, environment) != 0) {
         perror("posix_spawn");
         exit(1);
     }
@@ -83,17 +104,19 @@ static void end(void)
 
 int main(int argc, char **argv)
 {
-    sigset_t watched, none;
+    sigset_t watched;
     struct pollfd ready[2];
     struct signalfd_siginfo heard;
     char text[4096], *line;
     ssize_t length;
     FILE *names;
 
-    if (argc != 5 || (names = fopen(argv[3], "re")) == NULL)
+    if (argc < 5 || argc > 6 || (names = fopen(argv[3], "re")) == NULL)
         return 2;
     child = argv[1];
     fifo = argv[2];
+    if (argc == 6)
+        uid = atoi(argv[5]);
     sigemptyset(&none);
     sigemptyset(&watched);
     sigaddset(&watched, SIGCHLD);

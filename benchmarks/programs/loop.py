@@ -1,9 +1,9 @@
 """
 The limit in Python: the same bare loop as loop.c, on ``subprocess.Popen``.
 
-loop.py CHILD FIFO NAMES CONTROL: starts CHILD FIFO NAME for every line of the file NAMES, and again whenever one
-ends. A line ``+NAME`` in the FIFO CONTROL starts one more, ``-NAME`` ends one (TERM) so that it is started again.
-At TERM: all are told TERM and waited for.
+loop.py CHILD FIFO NAMES CONTROL [UID]: starts CHILD FIFO NAME, as that user and group if given, for every line of the
+file NAMES, and again whenever one ends. A line ``+NAME`` in the FIFO CONTROL starts one more, ``-NAME`` ends one (TERM)
+so that it is started again. At TERM: all are told TERM and waited for.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import subprocess
 import sys
 import threading
 
-child, fifo, names, control = sys.argv[1:]
+child, fifo, names, control, *users = sys.argv[1:]
 running: dict[int, tuple[str, subprocess.Popen[bytes]]] = {}
 some = threading.Event()
 
 
 def start(name: str) -> None:
-    process = subprocess.Popen([child, fifo, name], env={})
+    if users:
+        uid = int(users[0])
+        process = subprocess.Popen([child, fifo, name], env={}, user=uid, group=uid, extra_groups=[])
+    else:
+        process = subprocess.Popen([child, fifo, name], env={})
     running[process.pid] = (name, process)
     some.set()
 
