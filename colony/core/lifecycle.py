@@ -20,6 +20,9 @@ from colony.core.desired import Desired
 from colony.core.ending import Ending, advance, again, begin, insist
 from colony.core.model import Exit, Name, Pid, ProcessSpec, default_ladder
 
+PACE = 0.1
+"""Seconds from a start to the next one by itself, at the least, whatever the policy says: a loop must not spin."""
+
 # -- states -------------------------------------------------------------------------------------------------
 
 
@@ -356,7 +359,7 @@ def record(unit: Unit, event: Event, now: float) -> tuple[Unit, tuple[Effect, ..
             return _spawned(unit, pid, now), ()
         case SpawnFailed(why):
             assert isinstance(unit.state, Spawning), "only what was ordered can fail"
-            return _early(attrs.evolve(unit, trouble=why), unit.state.spec, unit.state.generation, now), ()
+            return _early(attrs.evolve(unit, trouble=why), unit.state.spec, unit.state.generation, now, now), ()
         case Exited(pid, exit, alone):
             return _exited(unit, pid, exit, alone, now)
         case Learned(pid, exit):
@@ -406,18 +409,20 @@ def _gone(unit: Unit, state: Stopping) -> Unit:
     if not spec.restart.wants_more(state.exit):
         return attrs.evolve(unit, state=Down(ended=generation), streak=0)
     if state.ended - state.process.started < spec.restart.threshold:
-        return _early(unit, spec, generation, state.ended)
-    return attrs.evolve(unit, state=Backoff(state.ended, generation), streak=0)
+        return _early(unit, spec, generation, state.process.started, state.ended)
+    until = max(state.ended, state.process.started + PACE)
+    return attrs.evolve(unit, state=Backoff(until, generation), streak=0)
 
 
-def _early(unit: Unit, spec: ProcessSpec, generation: int, ended: float) -> Unit:
+def _early(unit: Unit, spec: ProcessSpec, generation: int, started: float, ended: float) -> Unit:
     """It did not live: wait longer each time, or give up."""
     # What a newer generation will be is not known yet, and nothing counts against it.
     streak = unit.streak + 1 if generation == unit.generation else 0
     if spec.restart.attempts is not None and streak >= spec.restart.attempts:
         return attrs.evolve(unit, state=Failed(generation), streak=streak)
     delay = spec.restart.delay(streak, f"{unit.name} {unit.starts}")
-    return attrs.evolve(unit, state=Backoff(ended + delay, generation), streak=streak)
+    until = max(ended + delay, started + PACE)
+    return attrs.evolve(unit, state=Backoff(until, generation), streak=streak)
 
 
 def _kills(process: Running, signals: Iterable[str]) -> tuple[Effect, ...]:
