@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from colony.core.model import timestamp
+from colony.runtime.awaited import AwaitedLine
 
 log = Logger(namespace="colony")
 
@@ -170,6 +171,7 @@ class Channel:
         self._name = name
         self._path = path
         self.partial = b""
+        self.awaited: AwaitedLine | None = None
         self._reading = False
         self._again: IDelayedCall | None = None
         self._wait = RETRY
@@ -254,7 +256,7 @@ class Channel:
         """Nobody is left to write: read what is there, also the line that nobody will end."""
         self.drain()
         if self.partial:
-            self._relay.lines(self._name, self.partial + b"\n")
+            self._hand_on(self.partial + b"\n")
             self.partial = b""
 
     def close(self) -> None:
@@ -303,16 +305,21 @@ class Channel:
         self._take(data)
         return True
 
+    def _hand_on(self, lines: bytes) -> None:
+        self._relay.lines(self._name, lines)
+        if self.awaited is not None:
+            self.awaited.look(lines)
+
     def _available(self) -> bool:
         return self._path is None or unread(self._fd) > 0
 
     def _take(self, data: bytes) -> None:
         end = data.rfind(b"\n") + 1
         if end:
-            self._relay.lines(self._name, self.partial + data[:end])
+            self._hand_on(self.partial + data[:end])
             self.partial = data[end:]
         else:
             self.partial += data
         while len(self.partial) >= MAX_LINE:
-            self._relay.lines(self._name, self.partial[:MAX_LINE] + b"\n")
+            self._hand_on(self.partial[:MAX_LINE] + b"\n")
             self.partial = self.partial[MAX_LINE:]

@@ -20,12 +20,14 @@ from zope.interface import implementer
 from colony.core.env_file import Misread
 from colony.core.environment import Finished, Unset
 from colony.core.lifecycle import Emptied, Exited, Learned
-from colony.core.model import Exit, Name, Pid, ProcessSpec, Start, Survivor
+from colony.core.model import Exit, LogLine, Name, Pid, ProcessSpec, Start, Survivor
 from colony.runtime import family, privileges, proc
+from colony.runtime.awaited import AwaitedLine
 from colony.runtime.cgroups import Cgroup, Cgroups, joining
 from colony.runtime.family import Kin
 from colony.runtime.launch import CannotStart, Launcher
 from colony.runtime.logs import Channel, IReactor, Relay
+from colony.runtime.privileges import Privileges
 from colony.runtime.records import Records
 
 log = Logger(namespace="colony")
@@ -108,21 +110,17 @@ class ProcessSpawner:
 
     # -- starting
 
-    def spawn(self, start: Start, ended: Ended, *, recorded: bool = True) -> Pid:
-        """Start it; see `Spawner.spawn`. No later supervisor goes on with what is not ``recorded``."""
-        try:
-            wanted = privileges.resolve(start.spec)
-        except privileges.Refused as refused:
-            raise CannotStart(refused.stage, str(refused)) from None
-        try:
-            finished = self._finish(start, wanted.account)
-        except Unset as unset:
-            raise CannotStart("environment", str(unset)) from None
-        except Misread as misread:
-            raise CannotStart("env_file", str(misread)) from None
+    def spawn(self, start: Start, ended: Ended, *, recorded: bool = True, relay: Relay | None = None) -> Pid:
+        """
+        Start it; see `Spawner.spawn`.
+
+        No later supervisor goes on with what is not ``recorded``. ``relay`` takes its output instead of the common one.
+        """
+        wanted, finished = self.finished(start)
         if recorded:
             self._records.intend(start)
-        channel = self._open_channel(start.name, start.token, wanted.identity)
+        channel = self._open_channel(start.name, start.token, wanted.identity, relay or self._relay)
+        channel.awaited = _awaited(start.spec)
         try:
             pid, report, cgroup = self._launch(finished, wanted, channel.child_fd, start.token)
         except BaseException:
@@ -132,11 +130,13 @@ class ProcessSpawner:
             self._records.started(start, pid)
         channel.start()
         kin = self._launcher.kin(pid, start.token)
-        self._watch(_Process(self, start.name, pid, kin, ended, channel, report, cgroup))
+        process = _Process(self, start.name, pid, kin, ended, channel, report, cgroup)
+        process.is_recorded = recorded
+        self._watch(process)
         return pid
 
     def _launch(
-        self, finished: Finished, wanted: privileges.Privileges, output: int, token: str
+        self, finished: Finished, wanted: Privileges, output: int, token: str
     ) -> tuple[Pid, int | None, Cgroup | None]:
         if self._cgroups is None or not token:
             return *self._launcher.launch(finished, wanted, output), None
@@ -158,6 +158,28 @@ class ProcessSpawner:
         except OSError as error:  # it is tried again at the end, and by the next supervisor
             log.warn("cannot remove the cgroup {path}: {error}", path=cgroup.path, error=error.strerror)
 
+    def finished(self, start: Start) -> tuple[Privileges, Finished]:
+        """Who it is to be, and everything expanded. Raises CannotStart."""
+        try:
+            wanted = privileges.resolve(start.spec)
+        except privileges.Refused as refused:
+            raise CannotStart(refused.stage, str(refused)) from None
+        try:
+            return wanted, self._finish(start, wanted.account)
+        except Unset as unset:
+            raise CannotStart("environment", str(unset)) from None
+        except Misread as misread:
+            raise CannotStart("env_file", str(misread)) from None
+
+    def runs(self, pid: Pid) -> bool:
+        """Is that a main process of ours?"""
+        return pid in self._processes
+
+    def awaited_line(self, pid: Pid) -> AwaitedLine | None:
+        """What its spec waits for in its output; None where it waits for nothing, or has ended."""
+        process = self._processes.get(pid)
+        return None if process is None else process.channel.awaited
+
     def adopt(self, survivor: Survivor, spec: ProcessSpec, ended: Ended) -> None:
         """Go on with it; see `Spawner.adopt`. What it has written since, as far as a pipe holds, is read now."""
         found = proc.stat(survivor.pid)
@@ -173,6 +195,7 @@ class ProcessSpawner:
         process = _Process(self, survivor.name, survivor.pid, kin, ended, channel, None, cgroup)
         process.is_child = found.parent == os.getpid()
         process.code_decides = spec.restart.when == "failure"
+        channel.awaited = _awaited(spec)
         if channel.is_full:
             log.warn("{name} had to wait: its pipe was full, and nobody read", name=survivor.name)
         channel.start()
@@ -193,16 +216,16 @@ class ProcessSpawner:
         folder = self._pipes()
         return None if folder is None else os.path.join(folder, f"{name}.{token.rpartition('.')[2]}")
 
-    def _open_channel(self, name: Name, token: str, identity: privileges.Identity | None) -> Channel:
+    def _open_channel(self, name: Name, token: str, identity: privileges.Identity | None, relay: Relay) -> Channel:
         path = self._pipe(name, token)
         owner = None if identity is None else (identity.uid, identity.gid)
         try:
             try:
-                return Channel(self._reactor, self._relay, name, path, owner)
+                return Channel(self._reactor, relay, name, path, owner)
             except OSError as error:
                 if path is None:
                     raise
-                channel = Channel(self._reactor, self._relay, name, None)
+                channel = Channel(self._reactor, relay, name, None)
                 log.warn(
                     "{name} writes to a plain pipe, that ends with this supervisor: cannot make a FIFO: {error}",
                     name=name,
@@ -214,7 +237,9 @@ class ProcessSpawner:
 
     def fragile(self) -> list[Name]:
         """Those whose output goes to a plain pipe: they would not outlast us."""
-        return sorted(process.name for process in self._processes.values() if process.channel.is_fragile)
+        return sorted(
+            process.name for process in self._processes.values() if process.channel.is_fragile and process.is_recorded
+        )
 
     def partial(self) -> dict[str, bytes]:
         """What was read of lines that have not ended yet, by token, for who goes on reading."""
@@ -396,6 +421,7 @@ class _Process:
         self.channel = channel
         self.cgroup = cgroup
         self.is_child = True
+        self.is_recorded = True
         self.code_decides = False
         self.start_time: int | None = None
         self.exit: Exit | None = None
@@ -481,6 +507,12 @@ class _Process:
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor is ending."""
+
+
+def _awaited(spec: ProcessSpec) -> AwaitedLine | None:
+    """What shows in its output that a process is ready; looked for from its first line on."""
+    probe = None if spec.ready is None else spec.ready.probe
+    return AwaitedLine(probe.pattern) if isinstance(probe, LogLine) else None
 
 
 UNKNOWN = Exit(None)
