@@ -30,6 +30,7 @@ from colony.report.status import Clocks, StatusFiles
 from colony.runtime import cgroups
 from colony.runtime.adopt import Clearing, survivors
 from colony.runtime.cgroups import Cgroups
+from colony.runtime.checks import Checks
 from colony.runtime.env_files import EnvFiles
 from colony.runtime.family import become_subreaper
 from colony.runtime.inbox import Inbox
@@ -38,6 +39,7 @@ from colony.runtime.later import Later
 from colony.runtime.launch import Launcher
 from colony.runtime.locks import DirectoryLock
 from colony.runtime.logs import Relay
+from colony.runtime.notify import Notify
 from colony.runtime.own_log import OwnLog
 from colony.runtime.ownership import Ownership
 from colony.runtime.rounds import Rounds
@@ -111,6 +113,10 @@ class ColonyService(Service):
             partial=self._partial,
             cgroups=self._cgroups,
         )
+        self._notify = Notify(self._reactor, f"@colony-{settings.colony}", self._spawner.runs)
+        self._checks = Checks(
+            self._reactor, self._spawner, self._notify, settings.colony, lambda name: self._supervisor.source(name)
+        )
         self._supervisor = Supervisor(
             self._reactor,
             self._spawner,
@@ -152,7 +158,8 @@ class ColonyService(Service):
 
     def _finish(self, start: Start, account: Mapping[str, str]) -> Finished:
         """Everything that a start needs to know, as it is at this moment."""
-        return finish(start, account, self._environment, self._env_files.read(start.spec.env_file))
+        files = self._env_files.read(start.spec.env_file)
+        return finish(start, account, self._environment, files, self._notify.address)
 
     def _find_cgroups(self) -> Cgroups | None:
         try:
@@ -165,11 +172,12 @@ class ColonyService(Service):
         closed = self._supervisor.close()
         if self._quitting:
             self._supervisor.insist()
-        return closed
+        return closed.addCallback(lambda _: self._checks.close())
 
     def _begin(self) -> None:
         self._own_log.start()
         unblock_signals()
+        self._notify.begin()
         self._open_state()
         signal.signal(signal.SIGCHLD, lambda *_: self._reactor.callFromThread(self._spawner.reap_strays))
         found = survivors(self._state.records.read(), self._state.pipes())
@@ -219,6 +227,7 @@ class ColonyService(Service):
 
     def _end(self) -> None:
         self._state.records.forget_all()
+        self._notify.close()
         self._later.finish()
         if self._cgroups is not None:
             self._cgroups.close()
@@ -239,6 +248,7 @@ class ColonyService(Service):
     def _hand_over(self) -> HandOver:
         """The last that this code does: what it has still to write is written."""
         self._rounds.end()
+        self._checks.kill_commands()
         self._supervisor.flush()
         self._later.flush()
         self._own_log.finish()
@@ -344,6 +354,7 @@ class ColonyService(Service):
                 "pidfd": hasattr(os, "pidfd_open"),
                 "fifo": self._state.available,
                 "subreaper": self._subreaper,
+                "notify": self._notify.trouble is None,
                 # Who has not asked for them does not lack them.
                 **({"cgroups": self._cgroups is not None} if self._settings.cgroups else {}),
             },

@@ -355,6 +355,11 @@ class Supervisor:
         """Report before long, though no unit may have moved: something else is to be told."""
         self._report_soon()
 
+    def source(self, name: Name) -> bytes:
+        """The bytes of the file by which that process runs; none where nobody knows them."""
+        unit = self._units.get(name)
+        return b"" if unit is None else unit.source
+
     def flush(self) -> None:
         """Report and say what has not been yet."""
         self._speak_all()
