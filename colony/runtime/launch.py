@@ -161,11 +161,16 @@ class Launcher:
         except OSError as error:
             raise CannotStart("fork", "cannot make a pipe", error.errno) from None
         try:
-            before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+            # Few, and found out here: what the child does in Python it does slowly, every page it touches being copied.
+            # The others have their default already, and who sends one of them to the child means its end.
+            changed = [number for number in _DEFAULT_SIGNALS if signal.getsignal(number) is not signal.SIG_DFL]
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, changed)
             try:
                 pid = os.fork()
                 if pid == 0:
-                    self._become(candidates, arguments, environment, finished.cwd, output, wanted, child_report)
+                    self._become(
+                        candidates, arguments, environment, finished.cwd, output, wanted, child_report, changed
+                    )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 os.close(child_report)
@@ -199,6 +204,7 @@ class Launcher:
         output: int,
         wanted: Privileges,
         report: int,
+        changed: list[signal.Signals],
     ) -> NoReturn:
         """In the child, between fork and exec: system calls on what was prepared, nothing else."""
         stage = b"session"
@@ -211,7 +217,7 @@ class Launcher:
             os.dup2(output, 1)
             os.dup2(output, 2)
             resource.setrlimit(resource.RLIMIT_NOFILE, self._inheritance.nofile)
-            for number in _DEFAULT_SIGNALS:
+            for number in changed:
                 signal.signal(number, signal.SIG_DFL)
             stage = b"privileges"
             privileges.drop(wanted)
