@@ -47,7 +47,8 @@ class BeatProbe:
 
     def _looked(self, found: int | OSError) -> None:
         self._looking = False
-        self._finish(self._judge(found))
+        if self._done is not None or self._last is None:  # else a touch would be used up that nobody is told of
+            self._finish(self._judge(found))
 
     def _finish(self, answer: Answer) -> None:
         if self._done is not None:
