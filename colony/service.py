@@ -352,7 +352,7 @@ class ColonyService(Service):
             "capabilities": {
                 "inotify": self._rounds.inotify,
                 "pidfd": hasattr(os, "pidfd_open"),
-                "fifo": self._state.available,
+                "fifo": self._state.available and self._spawner.has_fifos,
                 "subreaper": self._subreaper,
                 "notify": self._notify.trouble is None,
                 # Who has not asked for them does not lack them.

@@ -97,6 +97,7 @@ class ProcessSpawner:
         self._records = records or Records(lambda: None)
         self._subreaper = subreaper
         self._partial = dict(partial)
+        self.has_fifos = True
         self._cgroups = cgroups
         self._processes: dict[Pid, _Process] = {}
         self._unwatched: dict[Pid, _Process] = {}
@@ -221,10 +222,13 @@ class ProcessSpawner:
         owner = None if identity is None else (identity.uid, identity.gid)
         try:
             try:
-                return Channel(self._reactor, relay, name, path, owner)
+                channel = Channel(self._reactor, relay, name, path, owner)
+                self.has_fifos = path is not None
+                return channel
             except OSError as error:
                 if path is None:
                     raise
+                self.has_fifos = False
                 channel = Channel(self._reactor, relay, name, None)
                 log.warn(
                     "{name} writes to a plain pipe, that ends with this supervisor: cannot make a FIFO: {error}",

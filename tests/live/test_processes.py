@@ -441,6 +441,49 @@ def test_in_json_every_line_of_the_log_is_one_object(place: Colony) -> None:
 
 
 @pytest.mark.slow
+def own_memory(pid: int) -> int:
+    """Bytes that only this process holds (private pages, written or not)."""
+    fields = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines())
+    return 1024 * sum(int(field[1]) for field in fields if field[0] in ("Private_Clean:", "Private_Dirty:"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_hundreds_of_restarts_keep_no_memory_descriptor_zombie_or_file(colony: Colony) -> None:
+    assert colony.supervisor is not None
+    supervisor = colony.supervisor.pid
+    names = [f"web{number}" for number in range(10)]
+    for name in names:
+        colony.write(name, *SLEEP)
+    starts = 1
+
+    def all_started() -> bool:
+        told = [colony.status(name) for name in names]
+        return all((one.get("starts"), one.get("state")) == (starts, "running") for one in told)
+
+    def kept() -> dict[str, int]:
+        children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+        files = [path for path in colony.state.rglob("*") if path.parent.name != "answers"]
+        return {
+            "descriptors": len(os.listdir(f"/proc/{supervisor}/fd")),
+            "children": len(children),
+            "files": len(files),
+        }
+
+    memory, others = [], []
+    colony.wait_for(all_started)
+    for _ in range(5):  # a thousand restarts: the first hundreds fill what is kept for good, such as pools
+        for _ in range(20):
+            colony.ask("RESTART-ALL")
+            starts += 1
+            colony.wait_for(all_started)
+        memory.append(own_memory(supervisor))
+        others.append(kept())
+    assert others == [others[0]] * len(others)
+    assert others[0]["children"] == len(names)
+    assert (memory[4] - memory[2]) / 400 < 400, f"bytes a restart, of {memory}"
+
+
 def test_restarts_leak_nothing(colony: Colony) -> None:
     assert colony.supervisor is not None
     descriptors = Path(f"/proc/{colony.supervisor.pid}/fd")

@@ -98,6 +98,19 @@ def test_a_stop_that_cannot_be_made_lasting_is_refused_and_stops_nobody(place: C
     place.is_gone("web")
 
 
+def test_refused_fifos_are_told_of_for_as_long_as_they_are(place: Colony, shim: Shim) -> None:
+    assert place.told()["capabilities"]["fifo"] is True
+    shim.fail("mkfifo", errno.EACCES)
+    place.write("web", *SLEEP)
+    web = place.runs("web")
+    place.wait_for(lambda: place.told()["capabilities"]["fifo"] is False)
+    assert place.said("web writes to a plain pipe, that ends with this supervisor: cannot make a FIFO")
+    shim.heal()
+    place.ask("RESTART", name="web")
+    place.runs("web", instead_of=web)
+    place.wait_for(lambda: place.told()["capabilities"]["fifo"] is True)
+
+
 @pytest.mark.parametrize(
     "calls",
     [
