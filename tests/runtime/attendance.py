@@ -73,6 +73,7 @@ class Attendance:
         self.loop.until(lambda: gone)
         self.notify.close()
         self.machine.close()
+        self.loop.until(lambda: all(thread.name != "colony-aside" for thread in threading.enumerate()))
         self.loop.until(lambda: self.loop.timers() == 0)  # answers that are being read to their end
 
 
