@@ -98,6 +98,8 @@ class ColonyService(Service):
         settings = self._settings
         self._later.start()
         self._subreaper = become_subreaper()
+        if not self._subreaper:
+            log.warn("orphans cannot become our children: what leaves the group of its process is not stopped with it")
         ownership = Ownership(settings.trusted)
         self._environment = dict(os.environ)
         self._env_files = EnvFiles(ownership)

@@ -32,11 +32,21 @@ class Kin:
 
 
 def become_subreaper() -> bool:
-    """Let orphans of what we start become our children, instead of init's; returns whether that can be had."""
+    """
+    Let orphans of what we start become our children, instead of init's; returns whether that can be had.
+
+    Not where the kernel does not list our children (CONFIG_PROC_CHILDREN): they would never be found, nor reaped.
+    """
+    if not os.path.exists(_children()):
+        return False
     try:
         return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except (OSError, AttributeError):
         return False
+
+
+def _children() -> str:
+    return f"/proc/self/task/{os.getpid()}/children"
 
 
 def orphans(mains: Collection[Pid], unreaped: int | None = None) -> frozenset[Pid]:
@@ -46,7 +56,7 @@ def orphans(mains: Collection[Pid], unreaped: int | None = None) -> frozenset[Pi
     ``unreaped`` is how many of the mains are our children still: where the kernel has no more, there is no orphan.
     """
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", "rb", buffering=0) as file:
+        with open(_children(), "rb", buffering=0) as file:
             data = file.read()
     except OSError:
         return frozenset()

@@ -65,7 +65,7 @@ def test_a_daemon_is_stopped_after_a_crash_and_before_the_restart(colony: Colony
     os.kill(web, signal.SIGKILL)
     colony.wait_for(lambda: len(colony.said("[web] up")) == 2)
     assert old not in colony.family("web")
-    assert len(colony.family("web")) == 2
+    colony.wait_for(lambda: len(colony.family("web")) == 2)  # in the midst of its exec it has no environment
 
 
 def test_a_daemon_of_an_adopted_main_is_stopped_too(colony: Colony, web: int) -> None:
@@ -107,7 +107,8 @@ def test_what_cannot_be_ended_keeps_only_its_own_name_waiting_in_the_next_superv
     place.start()
     place.write("web", "sh", "-c", "setsid sleep 1000 & echo $! >daemon; exec sleep 1000", cwd=str(place.folder))
     place.write("other", *SLEEP)
-    main, other = place.runs("web"), place.runs("other")
+    other = place.runs("other")
+    main = place.wait_for(lambda: int(place.status("web").get("pid") or 0))
     left = daemon(place, main)
     place.stop(signal.SIGKILL)
     os.kill(main, signal.SIGKILL)
@@ -131,6 +132,43 @@ def test_what_cannot_be_ended_keeps_only_its_own_name_waiting_in_the_next_superv
     os.kill(left.pid, signal.SIGKILL)
     place.wait_for(lambda: place.status("web").get("state") == "running")
     assert place.status("web")["pid"] != left.pid
+
+
+NO_SUBREAPER = """\
+import ctypes
+
+
+class CDLL(ctypes.CDLL):
+    def __getattr__(self, name):
+        return (lambda *_: -1) if name == "prctl" else super().__getattr__(name)
+
+
+ctypes.CDLL = CDLL
+"""
+
+NO_CHILDREN = """\
+import os
+
+exists = os.path.exists
+os.path.exists = lambda path: not str(path).endswith("/children") and exists(path)
+"""
+
+
+@pytest.mark.parametrize("fault", [NO_SUBREAPER, NO_CHILDREN], ids=["no subreaper", "no children"])
+def test_where_orphans_cannot_be_had_it_is_said_and_all_else_goes_on(place: Colony, fault: str) -> None:
+    site = place.folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(fault)
+    place.start(env={"PYTHONPATH": str(site)})
+    assert place.said("orphans cannot become our children")
+    place.wait_for(lambda: place.told().get("capabilities", {}).get("subreaper") is False)
+    place.write("web", "sh", "-c", "sleep 1000 & exec sleep 1000", restart={"threshold": 0})
+    web = place.runs("web")
+    place.wait_for(lambda: len(place.family("web")) == 2)
+    os.kill(web, signal.SIGKILL)
+    place.runs("web", instead_of=web)
+    place.wait_for(lambda: len(place.family("web")) == 2)
+    place.obeys_at_once()
 
 
 def _can_unshare() -> bool:
