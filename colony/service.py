@@ -23,7 +23,7 @@ import colony
 from colony.core import check
 from colony.core.desired import Listing
 from colony.core.environment import Finished, finish
-from colony.core.model import Name, Pid, Report, Start, Survivor, default_ladder, timestamp
+from colony.core.model import Exit, Name, Pid, Report, Start, Survivor, default_ladder, timestamp
 from colony.options import Settings
 from colony.report.pidfiles import PidFiles
 from colony.report.status import Clocks, StatusFiles
@@ -43,7 +43,7 @@ from colony.runtime.notify import Notify
 from colony.runtime.own_log import OwnLog
 from colony.runtime.ownership import Ownership
 from colony.runtime.rounds import Rounds
-from colony.runtime.spawn import ProcessSpawner
+from colony.runtime.spawn import ProcessSpawner, signal_number
 from colony.runtime.state import StateDirectory
 from colony.runtime.upgrade import HandOver, Upgrade
 from colony.runtime.watch import Watch
@@ -122,11 +122,13 @@ class ColonyService(Service):
         self._supervisor = Supervisor(
             self._reactor,
             self._spawner,
+            self._checks,
             self._state,
             settings.colony,
             settings.defaults,
             self._report,
             lambda: self._rounds.scan(),
+            self._gave_up,
         )
         if settings.trusted is None and os.geteuid() == 0:
             log.warn("strict modes are off: root obeys the files of anybody who can write them")
@@ -387,6 +389,22 @@ class ColonyService(Service):
         atexit.register(_exit_at_once, 128 + signal.SIGQUIT)
         with suppress(ReactorNotRunning):
             self._reactor.stop()
+
+    def _gave_up(self, name: Name, exit: Exit | None) -> None:
+        """End with an essential process, as it did."""
+        if self.running:
+            how = "it could not be started" if exit is None else str(exit)
+            log.error("{name} is essential, and is not started again ({how}): ending", name=name, how=how)
+            atexit.register(_exit_at_once, 1 if exit is None else _exit_code(exit))
+            with suppress(ReactorNotRunning):
+                self._reactor.stop()
+
+
+def _exit_code(exit: Exit) -> int:
+    """What a shell would make of it; 1 for what nobody knows."""
+    if exit.code is not None:
+        return exit.code
+    return 1 if exit.signal is None else 128 + signal_number(exit.signal)
 
 
 def _exit_at_once(code: int) -> None:

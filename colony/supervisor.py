@@ -35,8 +35,10 @@ from colony.core.lifecycle import (
     Insisted,
     Kill,
     Released,
+    ReloadAsked,
     RestartAsked,
     Running,
+    Signal,
     SignalAsked,
     Spawn,
     Spawned,
@@ -46,13 +48,16 @@ from colony.core.lifecycle import (
     Stopping,
     Unit,
     Unwanted,
-    Up,
+    Waiting,
+    adopted,
     changes,
     deadline,
     step,
+    watched,
 )
 from colony.core.model import (
     Answer,
+    AskReload,
     AskRestart,
     AskScan,
     AskSignal,
@@ -62,18 +67,21 @@ from colony.core.model import (
     Everyone,
     Exit,
     Group,
+    Health,
     Message,
     Name,
     NotYet,
     One,
     Pid,
     ProcessSpec,
+    Readiness,
     Report,
     Start,
     Survivor,
     Target,
     default_ladder,
 )
+from colony.core.order import Among, Order
 from colony.core.words import Line
 from colony.runtime.spawn import Spawner
 
@@ -123,8 +131,24 @@ class Memory(Protocol):
     def doom(self, name: Name) -> None:
         """Remember that what runs of that name is to be replaced."""
 
-    def done(self, name: Name) -> None:
-        """Remember that it ended, and that its policy wants no more."""
+    def done(self, name: Name, code: int | None) -> None:
+        """Remember that it ended, with which exit code, and that its policy wants no more."""
+
+
+class Checks(Protocol):
+    """What finds out whether processes are ready, and well."""
+
+    def watch(
+        self, name: Name, pid: Pid, spec: ProcessSpec, what: Readiness | Health, tell: Callable[[Event], None]
+    ) -> None:
+        """
+        Find out about a process until it is forgotten, instead of what was to be found out about it before.
+
+        ``tell`` is called with Ready once, or with Probed again and again, never before this returns.
+        """
+
+    def forget(self, pid: Pid) -> None:
+        """Nothing is told of it after this returns; silent if nothing was to be found out."""
 
 
 class Supervisor:
@@ -132,27 +156,35 @@ class Supervisor:
     Keeps what runs at what is wanted.
 
     ``clock`` is monotonic; ``colony`` begins every token; ``report`` is given each Report; ``scan`` looks at CONFIG
-    and says whether it could.
+    and says whether it could; ``gave_up`` is told when an essential process has given up, and how it ended (None: it
+    could not be started).
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         spawner: Spawner,
+        checks: Checks,
         memory: Memory,
         colony: str,
         defaults: Defaults,
         report: Callable[[Report], None],
         scan: Callable[[], bool],
+        gave_up: Callable[[Name, Exit | None], None],
     ) -> None:
         self._clock = clock
         self._spawner = spawner
+        self._checks = checks
         self._memory = memory
         self._colony = colony
         self._defaults = defaults
         self._report = report
         self._scan = scan
+        self._gave_up = gave_up
         self._units: PMap[Name, Unit] = pmap()
+        self._order = Order()
+        self._yielding: dict[Name, set[Name]] = {}
+        self._watched: dict[Name, tuple[Pid, Readiness | Health]] = {}
         self._desired = Desired()
         self._held: frozenset[Name] = frozenset()
         self._unchecked: frozenset[Name] = frozenset()
@@ -190,7 +222,11 @@ class Supervisor:
         name = survivor.name
         spec = self._spec_of(survivor, source)
         process = Running(survivor.pid, spec, GENERATION_ADOPTED - survivor.stale, survivor.started)
-        state: State = Down(ended=GENERATION_ADOPTED) if survivor.done else Up(process)
+        # What colony is there for is run anew, as the colony before us ended with it.
+        done = survivor.done and not spec.essential
+        state: State = adopted(process)
+        if survivor.done:
+            state = Down(ended=GENERATION_ADOPTED) if done else Down()
         if survivor.alive:
             try:
                 self._spawner.adopt(survivor, spec, lambda event: self.tell(name, event))
@@ -212,8 +248,12 @@ class Supervisor:
                 state=state,
                 since=survivor.started,
                 starts=survivor.starts,
+                last_exit=Exit(survivor.code) if survivor.done else None,
             ),
         )
+        self._order = self._order.moved(self._units[name])
+        if survivor.alive:
+            self._watch(self._units[name])
         self._moved[name] = None
         self._busy.update([] if survivor.done else [name])
 
@@ -273,7 +313,8 @@ class Supervisor:
             self._clock.callLater(CONFIRM, self._look_for_absent)
         good = {name: self._desired.specs[name].source for name in names if name in self._desired.specs}
         self._memory.keep_specs(good)
-        self._queue.extend(changes(before, self._desired, sorted(names)))
+        self._queue.extend(changes(before, self._desired, self._ordered(names)))
+        self._look_at_waiting(names)
         # After that: who ended unseen is started again as the files say now. Whether those without a file are wanted
         # still is known only when they have been looked for again.
         absent = [(name, event) for name, event in self._ended_unseen if not self._desired.has(name)]
@@ -293,7 +334,7 @@ class Supervisor:
         self._unchecked = frozenset()
         remembered = pmap({name: data for name, data in self._desired.remembered.items() if name not in absent})
         self._desired = attrs.evolve(self._desired, remembered=remembered)
-        for name in sorted(absent):
+        for name in self._order.last_first(absent):
             self._memory.forget(name)
             self._held -= {name}
             self._queue.append((name, Unwanted()))
@@ -311,7 +352,9 @@ class Supervisor:
                     return Answer()
                 return Answer(code=1, error="CONFIG cannot be seen now; everything stays as it is")
             case AskSignal(target, signal):
-                return self._signal(target, signal)
+                return self._signal(target, SignalAsked(signal))
+            case AskReload(target):
+                return self._signal(target, ReloadAsked())
             case AskRestart(target) | AskStop(target) | AskStart(target):
                 found = self._names(target)
                 if isinstance(found, NotYet):
@@ -341,7 +384,8 @@ class Supervisor:
         self._queue.extend(self._ended_unseen)
         self._ended_unseen = []
         # Before all that waits: what has not been started yet is not to be started any more.
-        self._queue.extendleft((name, Closing()) for name, unit in sorted(self._units.items()) if not unit.closing)
+        order = reversed(self._order.last_first(self._units))  # each is put before the others
+        self._queue.extendleft((name, Closing()) for name in order if not self._units[name].closing)
         self._drain()
         self._settle_close()
         return done
@@ -374,11 +418,21 @@ class Supervisor:
                     return (name,)
                 return NotYet(Answer(code=4, error=f"no such process: {name}"))
             case Group(group):
-                return self._desired.group(group) or NotYet(Answer(code=4, error=f"no process is in group {group}"))
+                names = self._ordered(self._desired.group(group))
+                return tuple(names) or NotYet(Answer(code=4, error=f"no process is in group {group}"))
             case Everyone():
-                return tuple(sorted(self._desired.specs))
+                return tuple(self._ordered(self._desired.specs))
             case _:
                 assert_never(target)
+
+    def _ordered(self, names: Iterable[Name]) -> list[Name]:
+        """
+        Those names in the order in which to tell many of one thing.
+
+        Whoever runs before whom it needs, so that it is known to leave when those ask who has to go first; then who
+        does not run, so that nothing is started for the sake of those that leave.
+        """
+        return sorted(self._order.last_first(names), key=lambda name: name not in self._busy)
 
     def _restart(self, target: Target, names: tuple[Name, ...], seen: float) -> Answer:
         refused = None
@@ -440,14 +494,16 @@ class Supervisor:
             return None
         return Answer((name,), 1, f"{name} cannot run: {self._desired.problems[name][0]}")
 
-    def _signal(self, target: One, signal: str) -> Answer | NotYet:
+    def _signal(self, target: One, asked: SignalAsked | ReloadAsked) -> Answer | NotYet:
         names = self._names(target)
         if isinstance(names, NotYet):
             return names
         unit = self._units.get(target.name)
         if unit is None or unit.process is None:
             return Answer(names, 1, f"{target.name} is not running")
-        self.tell(target.name, SignalAsked(signal))
+        if isinstance(asked, ReloadAsked) and unit.process.spec.reload is None:
+            return Answer(names, 1, f"{target.name} cannot be reloaded: its file has no reload signal")
+        self.tell(target.name, asked)
         return Answer(names)
 
     # -- the machine
@@ -465,7 +521,7 @@ class Supervisor:
                     self._step(name, event)
                 except Exception:
                     # Ours to mend; the other units must not suffer for it.
-                    log.failure("cannot take in {event} of {name}", event=event, name=name)
+                    log.failure("cannot take in {event} of {name}", event=type(event).__name__, name=name)
         finally:
             self._draining = False
         if self._queue:
@@ -481,8 +537,9 @@ class Supervisor:
         if before is None:
             return  # it was dropped, so nothing runs
         self._stepped = self._clock.seconds()
-        after, effects = step(before, event, self._stepped)
+        after, effects = step(before, event, self._stepped, Among(self._order, self._units))
         self._units = self._units.set(name, after)
+        self._order = self._order.moved(after)
         if after.process is not None or isinstance(after.state, Spawning):
             self._busy.add(name)
         else:
@@ -490,8 +547,12 @@ class Supervisor:
         self._set_alarm(name, deadline(after))
         for effect in effects:  # first what is to be done, then what is to be said: a restart waits for nothing
             self._perform(name, effect)
-        if isinstance(after.state, Down) and after.state.ended is not None and after.state != before.state:
-            self._memory.done(name)
+        self._watch(after)
+        self._let_others_go_on(before, after)
+        if after.state != before.state or after.last_exit != before.last_exit:
+            self._remember_end(after)
+        if after.given_up and not before.given_up and after.spec is not None and after.spec.essential:
+            self._gave_up(name, after.last_exit if after.trouble is None else None)
         self._unsaid.append((before, after, event))
         self._speak_soon()
         if after is not before:
@@ -515,8 +576,49 @@ class Supervisor:
                     self._queue.append((name, Spawned(pid)))
             case Kill(pid, signal):
                 self._spawner.kill(pid, signal)
+            case Signal(pid, signal):
+                self._spawner.signal(pid, signal)
             case _:
                 assert_never(effect)
+
+    def _remember_end(self, unit: Unit) -> None:
+        if isinstance(unit.state, Down) and unit.state.ended is not None:
+            self._memory.done(unit.name, None if unit.last_exit is None else unit.last_exit.code)
+
+    def _watch(self, unit: Unit) -> None:
+        """See to it that what is to be found out about it is, and nothing else."""
+        found = watched(unit)
+        wanted = None if found is None else (found[0].pid, found[1])
+        known = self._watched.get(unit.name)
+        if wanted == known:
+            return
+        if known is not None:
+            del self._watched[unit.name]
+            self._checks.forget(known[0])
+        if found is not None:
+            process, what = found
+            self._watched[unit.name] = process.pid, what
+            self._checks.watch(unit.name, process.pid, process.spec, what, lambda event: self.tell(unit.name, event))
+
+    def _let_others_go_on(self, before: Unit, after: Unit) -> None:
+        """Have those look again that wait for a unit which has become ready, or has gone."""
+        name = after.name
+        if after.ready != before.ready:
+            self._look_at_waiting([name])
+        if before.yields is not None and before.yields != after.yields:
+            self._yielding.get(before.yields, set()).discard(name)
+        if after.yields is not None:
+            self._yielding.setdefault(after.yields, set()).add(name)
+        if not after.leaving:
+            self._queue.extend((other, Alarm()) for other in sorted(self._yielding.pop(name, ())))
+
+    def _look_at_waiting(self, names: Iterable[Name]) -> None:
+        """Have those look again that wait for any of them."""
+        for name in names:
+            for other in self._order.needed_by.get(name, ()):
+                if other in self._units and isinstance(self._units[other].state, Waiting):
+                    self._moved[other] = None  # why it waits may have become another reason
+                    self._queue.append((other, Alarm()))
 
     def _set_alarm(self, name: Name, at: float | None) -> None:
         set_at, alarm = self._alarms.get(name, (None, None))

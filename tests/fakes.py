@@ -27,6 +27,8 @@ class FakeProcess:
     start: Start
     _ended: Ended
     signals: list[str] = attrs.Factory(list)
+    told: list[str] = attrs.Factory(list)
+    """Signals to the main alone."""
     main: bool = True
     others: bool = False
 
@@ -86,6 +88,11 @@ class FakeSpawner:
         if process.start.name in self.failing_kills:
             raise self.failing_kills[process.start.name]
         process.signals.append(signal_name)
+
+    def signal(self, pid: Pid, signal_name: str) -> None:
+        [process] = [process for process in self.started if process.pid == pid]
+        if process.main:
+            process.told.append(signal_name)
 
     @property
     def running(self) -> list[FakeProcess]:
@@ -165,7 +172,7 @@ class FakeMemory:
         self.specs: dict[Name, bytes] = {}
         self.stops: dict[Name, str | None] = {}
         self.doomed: list[Name] = []
-        self.finished: list[Name] = []
+        self.finished: dict[Name, int | None] = {}
         self.broken: set[str] = set()
 
     def keep_specs(self, specs: Mapping[Name, bytes]) -> None:
@@ -186,8 +193,8 @@ class FakeMemory:
     def doom(self, name: Name) -> None:
         self.doomed.append(name)
 
-    def done(self, name: Name) -> None:
-        self.finished.append(name)
+    def done(self, name: Name, code: int | None) -> None:
+        self.finished[name] = code
 
     def _write(self, name: Name) -> None:
         if name in self.broken:

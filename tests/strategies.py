@@ -27,7 +27,7 @@ seconds = st.floats(0, 100, allow_nan=False)
 
 ladders: st.SearchStrategy[StopLadder] = st.builds(
     lambda rungs: (*rungs, Rung("KILL", 0)),
-    st.lists(st.builds(Rung, signals, seconds), max_size=4),
+    st.lists(st.builds(Rung, signals, seconds, st.booleans()), max_size=4),
 )
 """Any ladder that ends in KILL, as every ladder does."""
 
@@ -144,6 +144,11 @@ _signals = st.builds(
     st.sampled_from([str.upper, str.lower]),
 )
 
+
+def _asks(signal: str) -> bool:
+    return check.signal_name(signal) != "KILL"
+
+
 _optional: dict[str, st.SearchStrategy[Any]] = {
     "env": st.dictionaries(_variables, _texts, max_size=3),
     "env_inherit": st.lists(_variables | st.just("LC_*"), max_size=3),
@@ -159,7 +164,12 @@ _optional: dict[str, st.SearchStrategy[Any]] = {
     "group": st.lists(names, max_size=3),
     "restart": _restart,
     "env_file": _paths | st.lists(_paths, max_size=2),
-    "stop": st.lists(st.tuples(_signals, _seconds).map(list), min_size=1, max_size=4),
+    "stop": st.lists(
+        st.tuples(_signals, _seconds).map(list)
+        | st.tuples(_signals.filter(_asks), _seconds, st.just("main")).map(list),
+        min_size=1,
+        max_size=4,
+    ),
     "reload": _signals,
     "essential": st.booleans(),
     "after": st.lists(names, max_size=3),

@@ -18,7 +18,7 @@ from colony.core.model import Answer, Defaults, Exit, Name, NotYet, Pid, Report,
 from colony.core.wire import parse_message, parse_spec
 from colony.report.status import why
 from colony.supervisor import CONFIRM, REPORT_DELAY, REPORT_RETRY, REPORT_SLICE, SLICE, Supervisor
-from tests.fakes import FakeMemory, FakeProcess, FakeSpawner, Heard, listening
+from tests.fakes import FakeChecks, FakeMemory, FakeProcess, FakeSpawner, Heard, listening
 
 # Any is a JSON value.
 
@@ -33,6 +33,7 @@ class Colony:
         self.clock = Clock()
         self.spawner = FakeSpawner()
         self.memory = FakeMemory()
+        self.gave_up: list[tuple[Name, Exit | None]] = []
         self.reports: list[Report] = []
         self.report_errors: list[Exception] = []
         self.scans = 0
@@ -44,7 +45,18 @@ class Colony:
         """A new supervisor, which remembers what the one before it did, whose timers are no more."""
         for call in self.clock.getDelayedCalls():
             call.cancel()
-        self.supervisor = Supervisor(self.clock, self.spawner, self.memory, "c0", DEFAULTS, self.report, self.scan)
+        self.checks = FakeChecks()
+        self.supervisor = Supervisor(
+            self.clock,
+            self.spawner,
+            self.checks,
+            self.memory,
+            "c0",
+            DEFAULTS,
+            self.report,
+            self.scan,
+            lambda name, exit: self.gave_up.append((name, exit)),
+        )
         self.supervisor.restore(dict(self.memory.specs), frozenset(self.memory.stops), survivors)
 
     def report(self, report: Report) -> None:
@@ -868,7 +880,7 @@ def test_what_is_asked_of_a_process_is_remembered_for_the_next_supervisor(colony
     colony.of("once").exits(0)
 
     assert colony.memory.doomed == ["web"]
-    assert colony.memory.finished == ["once"]
+    assert colony.memory.finished == {"once": 0}
 
 
 # -- the end --------------------------------------------------------------------------------------------------------
@@ -1050,10 +1062,10 @@ def test_a_reporter_that_breaks_hurts_nobody(colony: Colony, heard: Heard) -> No
 def test_a_mistake_of_ours_in_one_unit_hurts_no_other(
     colony: Colony, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def step(unit: Any, event: Any, now: float) -> Any:
+    def step(unit: Any, event: Any, now: float, others: Any) -> Any:
         if unit.name == "bad":
             raise ZeroDivisionError("ours")
-        return lifecycle.step(unit, event, now)
+        return lifecycle.step(unit, event, now, others)
 
     monkeypatch.setattr("colony.supervisor.step", step)
     colony.write("bad", "web")
@@ -1181,3 +1193,191 @@ def test_who_is_free_before_config_was_seen_is_started_as_config_says_then(colon
     colony.write("web", args=["another"])
 
     assert [process.start.spec.args for process in colony.spawner.running] == [("another",)]
+
+
+# -- order, readiness, health ------------------------------------------------------------------------------------------
+
+
+def test_what_needs_another_is_started_when_that_is_ready(colony: Colony) -> None:
+    colony.write("worker", after=["redis"])
+    colony.settle()
+    assert colony.running() == []
+
+    colony.write("redis", ready={"tcp": 6379})
+    colony.settle()
+    assert colony.running() == ["redis"]
+
+    colony.checks.of("redis").is_ready()
+    colony.settle()
+    assert colony.running() == ["redis", "worker"]
+    assert colony.checks.watched == {}
+
+
+def test_what_runs_goes_on_while_what_it_needs_is_restarted(colony: Colony) -> None:
+    colony.write("redis")
+    colony.write("worker", after=["redis"])
+    colony.settle()
+    worker = colony.of("worker")
+
+    colony.of("redis").exits(None, "KILL")
+    colony.wait(4)
+    colony.settle()
+
+    assert colony.running() == ["worker", "redis"]
+    assert worker.signals == []
+
+
+def test_a_group_is_stopped_and_a_whole_colony_restarted_in_order(colony: Colony) -> None:
+    colony.write("a", group=["g"])
+    colony.write("b", after=["a"], group=["g"])
+    colony.settle()
+    a, b = colony.of("a"), colony.of("b")
+
+    colony.ask("RESTART-ALL")
+    colony.settle()
+    assert (a.signals, b.signals) == ([], ["TERM", "CONT"])
+    b.exits(0)
+    colony.settle()
+    assert (a.signals, colony.running()) == (["TERM", "CONT"], ["a"])
+    a.exits(0)
+    colony.settle()
+    assert colony.running() == ["a", "b"]
+
+    colony.ask("STOP", group="g")
+    colony.settle()
+    assert (colony.of("a").signals, colony.of("b").signals) == ([], ["TERM", "CONT"])
+    colony.of("b").exits(0)
+    colony.settle()
+    assert colony.of("a").signals == ["TERM", "CONT"]
+
+
+def test_those_in_a_cycle_wait_for_each_other_and_end_all_the_same(colony: Colony) -> None:
+    colony.write("a", after=["b"])
+    colony.write("b")
+    colony.settle()
+    colony.write("b", after=["a"])
+    colony.settle()
+    b, a = colony.of("b"), colony.of("a")
+    assert b.signals == ["TERM", "CONT"]
+    b.exits(0)
+    colony.settle()
+    assert colony.running() == ["a", "b"], "a runs, so b may start"
+
+    colony.ask("RESTART", name="b")
+    colony.settle()
+    done = colony.supervisor.close()
+    for process in (a, colony.of("b")):
+        assert process.signals == ["TERM", "CONT"]
+        process.exits(0)
+    colony.settle()
+    assert fired(done)
+
+
+def test_health_is_asked_while_it_is_up_and_not_longer(colony: Colony) -> None:
+    colony.write("web", ready={"tcp": 80}, health={"tcp": 80, "failures": 1})
+    first = colony.checks.of("web")
+    assert first.what == first.spec.ready
+    first.is_ready()
+    watch = colony.checks.of("web")
+    assert watch.what == watch.spec.health
+
+    watch.is_ill("refused")
+
+    assert colony.of("web").signals == ["TERM", "CONT"]
+    assert watch.over
+    assert colony.checks.watched == {}
+
+
+def test_reload_is_for_the_main_alone(colony: Colony) -> None:
+    colony.write("web", reload="HUP")
+    colony.write("echo")
+
+    assert colony.ask("RELOAD", name="web") == Answer(("web",))
+    assert (colony.of("web").told, colony.of("web").signals) == (["HUP"], [])
+    assert colony.ask("RELOAD", name="echo") == Answer(
+        ("echo",), 1, "echo cannot be reloaded: its file has no reload signal"
+    )
+    assert isinstance(colony.ask("RELOAD", name="typo"), NotYet)
+    colony.of("web").exits(0)
+    assert colony.ask("RELOAD", name="web") == Answer(("web",), 1, "web is not running")
+
+
+@pytest.mark.parametrize(
+    ("restart", "exit", "gave_up"),
+    [
+        ({"when": "never"}, Exit(3), [("web", Exit(3))]),
+        ({"when": "failure"}, Exit(0), [("web", Exit(0))]),
+        ({"when": "failure"}, Exit(3), []),
+        ({"attempts": 1}, Exit(None, "KILL"), [("web", Exit(None, "KILL"))]),
+        ({}, Exit(3), []),
+    ],
+)
+def test_that_an_essential_process_gives_up_is_told(
+    colony: Colony, restart: dict[str, Any], exit: Exit, gave_up: list[tuple[str, Exit]]
+) -> None:
+    colony.write("web", essential=True, restart=restart)
+    colony.write("echo", restart=restart)
+
+    colony.of("echo").exits(exit.code, exit.signal)
+    colony.of("web").exits(exit.code, exit.signal)
+
+    assert colony.gave_up == gave_up
+
+
+def test_an_essential_process_that_cannot_be_started_has_no_exit(colony: Colony) -> None:
+    colony.spawner.refusals["web"] = FileNotFoundError("no such file")
+
+    colony.write("web", essential=True, restart={"attempts": 1})
+
+    assert colony.gave_up == [("web", None)]
+
+
+def test_neither_a_stop_nor_a_removal_is_a_giving_up(colony: Colony) -> None:
+    colony.write("web", "echo", essential=True, restart={"when": "never"})
+
+    colony.ask("STOP", name="web")
+    colony.remove("echo")
+    colony.of("web").exits(0)
+    colony.of("echo").exits(0)
+
+    assert colony.gave_up == []
+
+
+def test_what_had_ended_well_before_is_ready_still_and_what_is_essential_is_run_again(colony: Colony) -> None:
+    once = json.dumps({"args": ["run"], "restart": {"when": "never"}}).encode()
+    main = json.dumps({"args": ["run"], "restart": {"when": "never"}, "essential": True}).encode()
+    colony.memory.specs = {Name("migrate"): once, Name("main"): main}
+    colony.files = {
+        "migrate": Readable(once),
+        "main": Readable(main),
+        "web": Readable(b'{"args": ["run"], "after": ["migrate"]}'),
+    }
+    ended = [
+        Survivor(
+            Name(name), f"c0.{name}", parse_spec(file, DEFAULTS).digest, 1, Pid(7), 0.0, False, False, True, code=0
+        )
+        for name, file in colony.memory.specs.items()
+    ]
+
+    colony.begin(*ended)
+    colony.look_again()
+    colony.settle()
+
+    assert sorted(colony.running()) == ["main", "web"]
+
+
+def test_what_was_started_before_is_asked_whether_it_is_ready(colony: Colony) -> None:
+    source = b'{"args": ["run"], "ready": {"tcp": 80, "timeout": 1}}'
+    colony.memory.specs[Name("web")] = source
+    colony.files = {"web": Readable(source), "after": Readable(b'{"args": ["run"], "after": ["web"]}')}
+    digest = parse_spec(source, DEFAULTS).digest
+
+    colony.begin(Survivor(Name("web"), "c0.5", digest, 1, Pid(7), -1000.0, True, False, False))
+    colony.look_again()
+    colony.wait(100)
+    assert colony.running() == ["web"]
+    assert colony.of("web").signals == []
+
+    colony.checks.of("web").is_ready()
+    colony.settle()
+    assert colony.running() == ["web", "after"]

@@ -421,11 +421,15 @@ def _ladder(value: Any, path: str) -> Iterator[Problem]:
 
 
 def _rung(value: Any, path: str) -> Iterator[Problem]:
-    if not isinstance(value, list) or len(value) != 2:
+    if not isinstance(value, list) or len(value) not in (2, 3):
         yield Problem(path, 'must be a signal and the seconds to wait after it, such as ["TERM", 10]')
-    else:
-        yield from _signal(value[0], f"{path}[0]")
-        yield from _seconds(value[1], f"{path}[1]")
+        return
+    yield from _signal(value[0], f"{path}[0]")
+    yield from _seconds(value[1], f"{path}[1]")
+    if value[2:] not in ([], ["main"]):
+        yield Problem(f"{path}[2]", 'must be "main", or left out')
+    elif value[2:] and isinstance(value[0], str) and signal_name(value[0]) == "KILL":
+        yield Problem(f"{path}[2]", "KILL is for everybody")
 
 
 def _paths(value: Any, path: str) -> Iterator[Problem]:
@@ -694,11 +698,12 @@ MESSAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "STOP": (("name",), ("group",)),
     "START": (("name",), ("group",)),
     "SIGNAL": (("name", "signal"),),
+    "RELOAD": (("name",),),
     "SCAN": ((),),
 }
 """For each type of message, the sets of fields of which it must have exactly one."""
 
-UNSUPPORTED_MESSAGES = frozenset(("RELOAD", "RUN", "PAUSE", "RESUME", "ROTATE"))
+UNSUPPORTED_MESSAGES = frozenset(("RUN", "PAUSE", "RESUME", "ROTATE"))
 
 
 def message_problems(value: Any) -> tuple[Problem, ...]:

@@ -19,6 +19,11 @@ class Ending:
     rung: int
     until: float | None
 
+    @property
+    def main(self) -> bool:
+        """Are the signals of its rung for the main process alone?"""
+        return self.ladder[self.rung].main
+
 
 def begin(ladder: StopLadder, now: float) -> tuple[Ending, tuple[str, ...]]:
     """Step on the first rung; returns the signals to send now."""

@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import assert_never
+from typing import Protocol, assert_never
 
 import attrs
 
 from colony.core.desired import Desired
 from colony.core.ending import Ending, advance, again, begin, insist
-from colony.core.model import Exit, Name, Pid, ProcessSpec, default_ladder
-
-PACE = 0.1
-"""Seconds from a start to the next one by itself, at the least, whatever the policy says: a loop must not spin."""
+from colony.core.health import Vitals, probed
+from colony.core.model import Elapsed, Exec, Exit, Health, Http, Name, Pid, ProcessSpec, Readiness, Tcp, default_ladder
 
 # -- states -------------------------------------------------------------------------------------------------
 
@@ -31,6 +29,13 @@ class Down:
     """Nothing runs. ``ended`` is the generation whose policy wanted no more after its exit, None if nobody wants it."""
 
     ended: int | None = None
+
+
+@attrs.frozen
+class Waiting:
+    """Nothing runs, as those are not ready that it needs."""
+
+    missing: tuple[Name, ...]
 
 
 @attrs.frozen
@@ -61,10 +66,19 @@ class Running:
 
 
 @attrs.frozen
-class Up:
-    """It runs."""
+class Starting:
+    """It runs, and is not ready yet; ``due`` is when its start will have failed, None for never."""
 
     process: Running
+    due: float | None
+
+
+@attrs.frozen
+class Up:
+    """It runs, and is ready."""
+
+    process: Running
+    vitals: Vitals = attrs.Factory(Vitals)
 
 
 @attrs.frozen
@@ -72,15 +86,18 @@ class Stopping:
     """
     It is on its way down the ladder, or what it left behind is.
 
-    ``asked``: we wanted it gone; otherwise it ended by itself, and left members of its family behind. ``exit`` and
-    ``ended`` (when) are known once the main process has been reaped.
+    ``asked``: we wanted it gone; otherwise it ended by itself, and left members of its family behind, or it had a
+    ``fault``: it was not ready in time, or is not well. ``exit`` and ``ended`` (when) are known once the main process
+    has been reaped.
     """
 
     process: Running
     ending: Ending
     asked: bool
+    fault: str | None = None
     exit: Exit | None = None
     ended: float | None = None
+    vitals: Vitals = attrs.Factory(Vitals)
 
 
 @attrs.frozen
@@ -90,7 +107,7 @@ class Failed:
     generation: int
 
 
-State = Down | Backoff | Spawning | Up | Stopping | Failed
+State = Down | Waiting | Backoff | Spawning | Starting | Up | Stopping | Failed
 
 # -- events -------------------------------------------------------------------------------------------------
 
@@ -128,6 +145,11 @@ class SignalAsked:
     """A SIGNAL for whatever runs."""
 
     signal: str
+
+
+@attrs.frozen
+class ReloadAsked:
+    """A RELOAD for whatever runs."""
 
 
 @attrs.frozen
@@ -205,10 +227,13 @@ Event = (
     | Released
     | RestartAsked
     | SignalAsked
+    | ReloadAsked
     | Closing
     | Insisted
     | Spawned
     | SpawnFailed
+    | Ready
+    | Probed
     | Exited
     | Learned
     | Emptied
@@ -235,7 +260,15 @@ class Kill:
     signal: str
 
 
-Effect = Spawn | Kill
+@attrs.frozen
+class Signal:
+    """Send a signal to its main process alone."""
+
+    pid: Pid
+    signal: str
+
+
+Effect = Spawn | Kill | Signal
 
 # -- the unit -----------------------------------------------------------------------------------------------
 
@@ -246,7 +279,9 @@ class Unit:
     One name: what is wanted (spec, generation, held, closing), and what is (state and its history).
 
     ``generation`` grows with every reason to run anew; ``streak`` counts early deaths in a row; ``trouble`` is why the
-    last start failed, None if it did not; ``since`` is when ``state`` became what it is.
+    last start failed, or why we ended it, None if we had no reason; ``since`` is when ``state`` became what it is.
+    ``hurried``: whatever is stopped is killed. ``yields`` is somebody who needs it and has to go before it. ``sent`` is
+    the last signal that it was sent to end it before it did.
     """
 
     name: Name
@@ -255,6 +290,8 @@ class Unit:
     generation: int = 0
     held: bool = False
     closing: bool = False
+    hurried: bool = False
+    yields: Name | None = None
     state: State = Down()
     since: float = 0.0
     starts: int = 0
@@ -263,6 +300,7 @@ class Unit:
     last_exit_at: float | None = None
     last_exit_of: Pid | None = None
     trouble: str | None = None
+    sent: str | None = None
 
     @property
     def wanted(self) -> bool:
@@ -277,12 +315,12 @@ class Unit:
     @property
     def forgotten(self) -> bool:
         """Is there neither a file nor anything left of it?"""
-        return self.spec is None and isinstance(self.state, Down | Backoff | Failed)
+        return self.spec is None and isinstance(self.state, Down | Waiting | Backoff | Failed)
 
     @property
     def process(self) -> Running | None:
         """What runs, or is being stopped, or has left others behind that are."""
-        return self.state.process if isinstance(self.state, Up | Stopping) else None
+        return self.state.process if isinstance(self.state, Starting | Up | Stopping) else None
 
     @property
     def main(self) -> Running | None:
@@ -294,11 +332,71 @@ class Unit:
         process = None if isinstance(self.state, Stopping) else self.process
         return process is not None and process.generation == self.generation and process.ordered > seen
 
+    @property
+    def leaving(self) -> bool:
+        """Does something run, or is about to, that is not to stay?"""
+        match self.state:
+            case Spawning(generation=generation):
+                return not self._is_current(generation)
+            case Starting(process) | Up(process):
+                return not self._is_current(process.generation)
+            case Stopping():
+                return True
+            case _:
+                return False
 
-def step(unit: Unit, event: Event, now: float) -> tuple[Unit, tuple[Effect, ...]]:
+    @property
+    def ready(self) -> bool:
+        """Is it of use to those that need it?  What was to run once is when it has ended well."""
+        match self.state:
+            case Up():
+                return not self.leaving
+            case Down() if self.given_up:
+                assert self.spec is not None, "what is wanted has one"
+                return self.last_exit is not None and self.last_exit.code in self.spec.restart.success
+            case _:
+                return False
+
+    @property
+    def given_up(self) -> bool:
+        """Is it to run, and will not: its starts have failed, or its policy wants no more?"""
+        match self.state:
+            case Failed(generation) | Down(ended=generation):
+                return generation == self.generation and self.wanted
+            case _:
+                return False
+
+    def _is_current(self, generation: int) -> bool:
+        return self.wanted and generation == self.generation
+
+
+class Others(Protocol):
+    """What the other units mean for one."""
+
+    def missing(self, unit: Unit) -> tuple[Name, ...]:
+        """Whom it needs to be started, and who is not ready."""
+
+    def first(self, unit: Unit) -> Name | None:
+        """Somebody who needs it, is leaving too, and has to go before it."""
+
+
+class Alone:
+    """There are no others."""
+
+    def missing(self, unit: Unit) -> tuple[Name, ...]:
+        return ()
+
+    def first(self, unit: Unit) -> Name | None:
+        return None
+
+
+ALONE = Alone()
+
+
+def step(unit: Unit, event: Event, now: float, others: Others = ALONE) -> tuple[Unit, tuple[Effect, ...]]:
     """Take in one event; returns the unit as it is then, and what is to be done, in order."""
     recorded, first = record(unit, event, now)
-    settled, second = settle(recorded, now)
+    settled, second = settle(recorded, now, others)
     if settled.state is not unit.state and type(settled.state) is not type(unit.state):
         settled = attrs.evolve(settled, since=now)
     return settled, (*first, *second)
@@ -309,10 +407,34 @@ def deadline(unit: Unit) -> float | None:
     match unit.state:
         case Backoff(until=until):
             return until
+        case Starting(due=due):
+            return None if unit.leaving else due
         case Stopping(ending=ending):
             return ending.until
         case _:
             return None
+
+
+def watched(unit: Unit) -> tuple[Running, Readiness | Health] | None:
+    """What is to be found out about what runs; None for nothing."""
+    match unit.state:
+        case Starting(process) if process.spec.ready and not isinstance(process.spec.ready.probe, Elapsed):
+            return process, process.spec.ready
+        case Up(process) if process.spec.health:
+            return process, process.spec.health
+        case _:
+            return None
+
+
+def adopted(process: Running) -> State:
+    """
+    The state of what was started before us.
+
+    Whether it had become ready is asked again where somebody can be asked; what it said of itself is not said twice.
+    It is not ended for being late: nobody knows how late it is.
+    """
+    ready = process.spec.ready
+    return Starting(process, None) if ready and isinstance(ready.probe, Tcp | Http | Exec) else Up(process)
 
 
 def changes(before: Desired, after: Desired, names: Iterable[Name]) -> Iterator[tuple[Name, Event]]:
@@ -341,25 +463,38 @@ def record(unit: Unit, event: Event, now: float) -> tuple[Unit, tuple[Effect, ..
         case Held():
             return attrs.evolve(unit, held=True), ()
         case Released():
-            runs = isinstance(unit.state, Spawning | Up)
+            runs = isinstance(unit.state, Spawning | Starting | Up)
             return attrs.evolve(unit if runs else _anew(unit), held=False), ()
         case RestartAsked():
             return attrs.evolve(_anew(unit), held=False), ()
         case SignalAsked(signal):
             return unit, () if unit.process is None else (Kill(unit.process.pid, signal),)
+        case ReloadAsked():
+            process = unit.main
+            if process is None or process.spec.reload is None:
+                return unit, ()
+            return unit, (Signal(process.pid, process.spec.reload),)
         case Closing():
             return attrs.evolve(unit, closing=True), ()
         case Insisted():
+            unit = attrs.evolve(unit, hurried=True)
             if not isinstance(unit.state, Stopping):
                 return unit, ()
             ending, signals = insist(unit.state.ending)
             stopping = attrs.evolve(unit.state, ending=ending)
-            return attrs.evolve(unit, state=stopping), _kills(stopping.process, signals)
+            return attrs.evolve(unit, state=stopping), _kills(stopping.process, signals, ending.main)
         case Spawned(pid):
             return _spawned(unit, pid, now), ()
         case SpawnFailed(why):
             assert isinstance(unit.state, Spawning), "only what was ordered can fail"
-            return _early(attrs.evolve(unit, trouble=why), unit.state.spec, unit.state.generation, now, now), ()
+            failed = attrs.evolve(unit, trouble=f"cannot start: {why}")
+            return _early(failed, unit.state.spec, unit.state.generation, now), ()
+        case Ready(pid):
+            if isinstance(unit.state, Starting) and unit.state.process.pid == pid:
+                unit = attrs.evolve(unit, state=Up(unit.state.process))
+            return unit, ()
+        case Probed(pid, trouble):
+            return _probed(unit, pid, trouble, now), ()
         case Exited(pid, exit, alone):
             return _exited(unit, pid, exit, alone, now)
         case Learned(pid, exit):
@@ -382,18 +517,37 @@ def _anew(unit: Unit) -> Unit:
 def _spawned(unit: Unit, pid: Pid, now: float) -> Unit:
     assert isinstance(unit.state, Spawning), "only what was ordered is started"
     process = Running(pid, unit.state.spec, unit.state.generation, now, ordered=unit.since)
-    return attrs.evolve(unit, state=Up(process), starts=unit.starts + 1, trouble=None)
+    state: State = Up(process)
+    if ready := process.spec.ready:
+        wait = ready.probe.seconds if isinstance(ready.probe, Elapsed) else ready.timeout
+        state = Starting(process, now + wait)
+    return attrs.evolve(unit, state=state, starts=unit.starts + 1, trouble=None, sent=None)
+
+
+def _probed(unit: Unit, pid: Pid, trouble: str | None, now: float) -> Unit:
+    if not isinstance(unit.state, Up) or unit.state.process.pid != pid:
+        return unit
+    process = unit.state.process
+    if process.spec.health is None:
+        return unit
+    age = now - process.started
+    vitals = probed(unit.state.vitals, process.spec.health, trouble, age)
+    if vitals != unit.state.vitals:
+        unit = attrs.evolve(unit, state=Up(process, vitals))
+    # It lives and is well: what was counted against those before it is forgiven.
+    return attrs.evolve(unit, streak=0) if unit.streak and vitals.healthy and age >= _threshold(process) else unit
 
 
 def _exited(unit: Unit, pid: Pid, exit: Exit, alone: bool, now: float) -> tuple[Unit, tuple[Effect, ...]]:
     match unit.state:
-        case Up(process) if process.pid == pid:
+        case Starting(process) | Up(process) if process.pid == pid:
             # Nobody asked for this end. What it left behind gets TERM and KILL, not the ladder made for the main.
             ending, signals = begin(default_ladder(process.spec.killtime), now)
             state = Stopping(process, ending, asked=False, exit=exit, ended=now)
         case Stopping(process) if process.pid == pid:
             signals = again(unit.state.ending)  # what left its group heard nothing of it
             state = attrs.evolve(unit.state, exit=exit, ended=now)
+            unit = attrs.evolve(unit, sent=state.ending.ladder[state.ending.rung].signal)
         case _:
             return unit, ()
     unit = attrs.evolve(unit, state=state, last_exit=exit, last_exit_at=now, last_exit_of=pid)
@@ -406,62 +560,97 @@ def _gone(unit: Unit, state: Stopping) -> Unit:
     spec, generation = state.process.spec, state.process.generation
     if state.asked:
         return attrs.evolve(unit, state=Down(), streak=0)
-    if not spec.restart.wants_more(state.exit):
+    # Whatever code it ended with when it was made to: not to be ready, or well, is a failure.
+    if not spec.restart.wants_more(state.exit if state.fault is None else Exit(None)):
         return attrs.evolve(unit, state=Down(ended=generation), streak=0)
-    if state.ended - state.process.started < spec.restart.threshold:
-        return _early(unit, spec, generation, state.process.started, state.ended)
-    until = max(state.ended, state.process.started + PACE)
-    return attrs.evolve(unit, state=Backoff(until, generation), streak=0)
+    if state.fault is not None or state.ended - state.process.started < _threshold(state.process):
+        return _early(unit, spec, generation, state.ended)
+    return attrs.evolve(unit, state=Backoff(state.ended, generation), streak=0)
 
 
-def _early(unit: Unit, spec: ProcessSpec, generation: int, started: float, ended: float) -> Unit:
+def _early(unit: Unit, spec: ProcessSpec, generation: int, ended: float) -> Unit:
     """It did not live: wait longer each time, or give up."""
     # What a newer generation will be is not known yet, and nothing counts against it.
     streak = unit.streak + 1 if generation == unit.generation else 0
     if spec.restart.attempts is not None and streak >= spec.restart.attempts:
         return attrs.evolve(unit, state=Failed(generation), streak=streak)
     delay = spec.restart.delay(streak, f"{unit.name} {unit.starts}")
-    until = max(ended + delay, started + PACE)
-    return attrs.evolve(unit, state=Backoff(until, generation), streak=streak)
+    return attrs.evolve(unit, state=Backoff(ended + delay, generation), streak=streak)
 
 
-def _kills(process: Running, signals: Iterable[str]) -> tuple[Effect, ...]:
-    return tuple(Kill(process.pid, signal) for signal in signals)
+def _threshold(process: Running) -> float:
+    return process.spec.restart.threshold
+
+
+def _kills(process: Running, signals: Iterable[str], main: bool = False) -> tuple[Effect, ...]:
+    return tuple((Signal if main else Kill)(process.pid, signal) for signal in signals)
 
 
 # -- moves --------------------------------------------------------------------------------------------------
 
 
-def settle(unit: Unit, now: float) -> tuple[Unit, tuple[Effect, ...]]:
+def settle(unit: Unit, now: float, others: Others = ALONE) -> tuple[Unit, tuple[Effect, ...]]:
     """Move from what is towards what is wanted, as far as can be done at once."""
     match unit.state:
         case Down(ended):
-            return _spawn(unit) if unit.startable and ended != unit.generation else (unit, ())
+            return _start(unit, others) if unit.startable and ended != unit.generation else (unit, ())
+        case Waiting():
+            return _start(unit, others) if unit.startable else (attrs.evolve(unit, state=Down()), ())
         case Backoff(until, generation):
             if not unit.startable:
                 return attrs.evolve(unit, state=Down()), ()
-            return _spawn(unit) if generation != unit.generation or now >= until else (unit, ())
+            return _start(unit, others) if generation != unit.generation or now >= until else (unit, ())
         case Failed(generation):
             if not unit.startable:
                 return attrs.evolve(unit, state=Down()), ()
-            return _spawn(unit) if generation != unit.generation else (unit, ())
+            return _start(unit, others) if generation != unit.generation else (unit, ())
         case Spawning():
             return unit, ()
-        case Up(process):
-            if unit.wanted and process.generation == unit.generation:
-                return unit, ()
-            ending, signals = begin(process.spec.stop, now)
-            return attrs.evolve(unit, state=Stopping(process, ending, asked=True)), _kills(process, signals)
-        case Stopping(process, ending):
+        case Starting() | Up():
+            return _leave(unit, unit.state, now, others) if unit.leaving else _go_on(unit, unit.state, now)
+        case Stopping(process, ending, exit=exit):
             ending, signals = advance(ending, now)
             if signals:
                 unit = attrs.evolve(unit, state=attrs.evolve(unit.state, ending=ending))
-            return unit, _kills(process, signals)
+            # Whom the main has left behind has nobody any more who would tell them.
+            return unit, _kills(process, signals, ending.main and exit is None)
         case _:
             assert_never(unit.state)
 
 
-def _spawn(unit: Unit) -> tuple[Unit, tuple[Effect, ...]]:
-    assert unit.spec is not None, "wanted implies it"
+def _start(unit: Unit, others: Others) -> tuple[Unit, tuple[Effect, ...]]:
+    """Start it, unless it has to wait for others."""
+    assert unit.spec is not None, "startable implies it"
+    if missing := others.missing(unit):
+        return attrs.evolve(unit, state=Waiting(missing)), ()
     state = Spawning(unit.spec, unit.generation)
     return attrs.evolve(unit, state=state), (Spawn(unit.name, unit.spec, unit.source),)
+
+
+def _leave(unit: Unit, state: Starting | Up, now: float, others: Others) -> tuple[Unit, tuple[Effect, ...]]:
+    """Begin to end it, unless others have to go first."""
+    if not unit.hurried and (first := others.first(unit)) is not None:
+        return attrs.evolve(unit, yields=first), ()
+    ending, signals = begin(state.process.spec.stop, now)
+    if unit.hurried:
+        ending, signals = insist(ending)
+    stopping = Stopping(state.process, ending, asked=True)
+    return attrs.evolve(unit, state=stopping, yields=None), _kills(state.process, signals, ending.main)
+
+
+def _go_on(unit: Unit, state: Starting | Up, now: float) -> tuple[Unit, tuple[Effect, ...]]:
+    """Leave it alone, unless it is late, or not well."""
+    vitals = Vitals()
+    match state:
+        case Starting(process, due) if due is not None and now >= due:
+            assert process.spec.ready is not None, "only what is to become ready starts for long"
+            if isinstance(process.spec.ready.probe, Elapsed):
+                return attrs.evolve(unit, state=Up(process), yields=None), ()
+            fault = f"not ready after {process.spec.ready.timeout:g} s"
+        case Up(process, vitals) if vitals.healthy is False:
+            fault = f"unhealthy: {vitals.trouble}"
+        case _:
+            return attrs.evolve(unit, yields=None) if unit.yields else unit, ()
+    ending, signals = begin(process.spec.stop, now)
+    stopping = Stopping(process, ending, asked=False, fault=fault, vitals=vitals)
+    return attrs.evolve(unit, state=stopping, yields=None, trouble=fault), _kills(process, signals, ending.main)

@@ -83,10 +83,15 @@ class RestartPolicy:
 
 @attrs.frozen
 class Rung:
-    """One step of a stop ladder: the signal to send (``TERM``), and seconds to wait before the next step."""
+    """
+    One step of a stop ladder: the signal to send (``TERM``), and seconds to wait before the next step.
+
+    ``main``: it is for the main process alone, not for all that it has started.
+    """
 
     signal: str
     seconds: float
+    main: bool = False
 
 
 StopLadder = tuple[Rung, ...]
@@ -246,8 +251,8 @@ class Survivor:
     What a supervisor before this one had started of a name, as far as it was recorded.
 
     ``alive``: it runs; otherwise it ended while nobody looked. ``stale``: a restart had been asked for. ``done``: it
-    had ended before, and its policy wanted no more. ``started`` is on the monotonic clock; ``start_time`` is the
-    kernel's, None where nobody knows it, and tells the process from a later one of its pid.
+    had ended before, with exit ``code`` (None: unknown), and its policy wanted no more. ``started`` is on the monotonic
+    clock; ``start_time`` is the kernel's, None where nobody knows it, and tells it from a later one of its pid.
     """
 
     name: Name
@@ -260,6 +265,7 @@ class Survivor:
     stale: bool
     done: bool
     start_time: int | None = None
+    code: int | None = None
 
 
 # -- what a message asks for --------------------------------------------------------------------------------
@@ -328,7 +334,7 @@ class AskScan:
     """CONFIG is to be looked at now."""
 
 
-Command = AskRestart | AskStop | AskStart | AskSignal | AskScan
+Command = AskRestart | AskStop | AskStart | AskSignal | AskReload | AskScan
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ import attrs
 from colony.core import check
 from colony.core.check import Problem
 from colony.core.model import (
+    AskReload,
     AskRestart,
     AskScan,
     AskSignal,
@@ -129,7 +130,7 @@ def _signal(given: str) -> str:
 
 def _ladder(value: list[Any]) -> StopLadder:
     """Whatever it begins with, it ends in KILL."""
-    ladder = tuple(Rung(_signal(signal), seconds) for signal, seconds in value)
+    ladder = tuple(Rung(_signal(signal), seconds, main=bool(whom)) for signal, seconds, *whom in value)
     return ladder if ladder[-1].signal == "KILL" else (*ladder, Rung("KILL", 0))
 
 
@@ -196,6 +197,8 @@ def _command(kind: str, value: Mapping[str, Any]) -> Command:
             return AskStart(_target(value))
         case "SIGNAL":
             return AskSignal(One(Name(value["name"])), _signal(value["signal"]))
+        case "RELOAD":
+            return AskReload(One(Name(value["name"])))
         case "SCAN":
             return AskScan()
         case _:

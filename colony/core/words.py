@@ -9,7 +9,19 @@ import attrs
 
 from colony.core import check
 from colony.core.desired import Desired
-from colony.core.lifecycle import Backoff, Event, Exited, Failed, Spawned, SpawnFailed, Stopping, Unit
+from colony.core.lifecycle import (
+    Backoff,
+    Event,
+    Exited,
+    Failed,
+    Spawned,
+    SpawnFailed,
+    Starting,
+    Stopping,
+    Unit,
+    Up,
+    Waiting,
+)
 from colony.core.model import Name
 
 
@@ -43,9 +55,16 @@ def of_unit(before: Unit, after: Unit, event: Event) -> Iterator[Line]:
             yield _line(Level.INFO, "{name} ({pid}) {exit}{left}", name=name, pid=pid, exit=str(exit), left=left)
         case _:
             pass
+    if after.yields is not None and before.yields is None:
+        text = "{name} is stopped once {first} has gone, which needs it"
+        yield _line(Level.INFO, text, name=name, first=after.yields)
     if type(after.state) is type(before.state):
         return
     match after.state:
+        case Waiting(missing):
+            yield _line(Level.INFO, "{name} waits for {missing}", name=name, missing=", ".join(missing))
+        case Up() if isinstance(before.state, Starting):
+            yield _line(Level.INFO, "{name} is ready", name=name)
         case Backoff(until):
             yield _line(
                 Level.INFO,
@@ -58,6 +77,8 @@ def of_unit(before: Unit, after: Unit, event: Event) -> Iterator[Line]:
             yield _line(
                 Level.ERROR, "{name} is given up; early deaths in a row: {streak}", name=name, streak=after.streak
             )
+        case Stopping(process, fault=str(fault)):
+            yield _line(Level.WARN, "stopping {name} ({pid}): {fault}", name=name, pid=process.pid, fault=fault)
         case Stopping(process, asked=True) if not after.closing:  # where everything stops, that has been said
             yield _line(Level.INFO, "stopping {name} ({pid})", name=name, pid=process.pid)
         case _:

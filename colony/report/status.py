@@ -13,7 +13,7 @@ import attrs
 
 from colony import atomic
 from colony.core.desired import Desired
-from colony.core.lifecycle import Backoff, Down, Failed, Spawning, Stopping, Unit, Up
+from colony.core.lifecycle import Backoff, Down, Failed, Spawning, Starting, Stopping, Unit, Up, Waiting
 from colony.core.model import Name, Report, timestamp
 
 
@@ -30,12 +30,16 @@ class Clocks:
 
 
 def state_name(unit: Unit) -> str:
-    """One of running, starting, backoff, stopping, stopped, failed."""
+    """One of running, starting, backoff, stopping, stopped, waiting, failed."""
     match unit.state:
+        case Starting() | Up() if unit.leaving:  # as soon as others have gone
+            return "stopping"
         case Up():
             return "running"
-        case Spawning():
+        case Spawning() | Starting():
             return "starting"
+        case Waiting():
+            return "waiting"
         case Backoff():
             return "backoff"
         case Stopping():
@@ -51,21 +55,39 @@ def state_name(unit: Unit) -> str:
 def why(unit: Unit, desired: Desired) -> str:
     """Why it is in that state, in one line."""
     match unit.state:
+        case Starting() | Up() if unit.leaving:
+            return f"{_unwanted(unit) or 'being restarted'}; waits until {unit.yields} has gone, which needs it"
+        case Starting():
+            return "not ready yet"
+        case Waiting(missing):
+            return f"waits for {', '.join(_need(name, desired) for name in missing)}"
         case Up() | Spawning():
             return "wanted" if not desired.problems.get(unit.name) else "its file is bad, the last good one is in force"
         case Backoff():
             return f"{_last(unit)}; early deaths in a row: {unit.streak}"
         case Failed():
             return f"given up after {unit.streak} early deaths in a row; the last: {_last(unit)}"
-        case Stopping(ending=ending, asked=asked):
-            reason = _unwanted(unit) or ("being restarted" if asked else f"{_last(unit)}, and left others behind")
+        case Stopping(ending=ending, asked=asked, fault=fault):
+            behind = fault or f"{_last(unit)}, and left others behind"
+            reason = _unwanted(unit) or ("being restarted" if asked else behind)
             return f"{reason}; sent {ending.ladder[ending.rung].signal}"
         case Down():
-            reason = _unwanted(unit) or f"{_last(unit)}, and its restart policy wants no more"
+            reason = f"{_last(unit)}, and its restart policy wants no more"
+            if unwanted := _unwanted(unit):
+                reason = unwanted if unit.sent is None else f"{unwanted}; sent {unit.sent}, {unit.last_exit}"
             problems = desired.problems.get(unit.name)
             return str(problems[0]) if unit.spec is None and problems else reason
         case _:
             assert_never(unit.state)
+
+
+def _need(name: Name, desired: Desired) -> str:
+    return name if desired.has(name) else f"{name}, which is not there"
+
+
+def _health(unit: Unit) -> str | None:
+    healthy = unit.state.vitals.healthy if isinstance(unit.state, Up | Stopping) else None
+    return None if healthy is None else "healthy" if healthy else "unhealthy"
 
 
 def _unwanted(unit: Unit) -> str | None:
@@ -78,7 +100,7 @@ def _unwanted(unit: Unit) -> str | None:
 
 def _last(unit: Unit) -> str:
     if unit.trouble is not None:
-        return f"cannot start: {unit.trouble}"
+        return unit.trouble
     return "ended before this supervisor began" if unit.last_exit is None else str(unit.last_exit)
 
 
@@ -100,8 +122,8 @@ def status(unit: Unit, desired: Desired, clocks: Clocks) -> dict[str, object]:
         if last is None or unit.last_exit_at is None
         else {"code": last.code, "signal": last.signal, "at": clocks.written(unit.last_exit_at)},
         "next_start": clocks.written(unit.state.until) if isinstance(unit.state, Backoff) else None,
-        "ready": None,
-        "health": None,
+        "ready": unit.ready if unit.wanted or process is not None else None,
+        "health": _health(unit),
         "digest": None if process is None else process.spec.digest,
         "problems": [problem._asdict() for problem in desired.problems.get(unit.name, ())],
         "unknown": [] if unit.spec is None else list(unit.spec.unknown),

@@ -69,6 +69,7 @@ def _survivor(record: Record, pid: Pid, start_time: int | None, alive: bool) -> 
         stale=record.stale,
         done=record.done,
         start_time=start_time,
+        code=record.code,
     )
 
 

@@ -33,7 +33,7 @@ class Record:
     One start: by its token, of the spec with that digest, the how manieth of its name.
 
     ``pid`` and ``start_time`` (ticks since boot) are None for an intent. ``stale``: a restart was asked for since.
-    ``done``: it ended, and its policy wants no more.
+    ``done``: it ended, with that exit ``code``, and its policy wants no more.
     """
 
     name: Name
@@ -44,6 +44,7 @@ class Record:
     start_time: int | None = None
     stale: bool = False
     done: bool = False
+    code: int | None = None
 
 
 def head(path: str, size: int) -> bytes | None:
@@ -89,10 +90,10 @@ class Records:
         if name in self._known:
             self._write(attrs.evolve(self._known[name], stale=True))
 
-    def done(self, name: Name) -> None:
-        """It ended, and is not to be started again by the next supervisor either."""
+    def done(self, name: Name, code: int | None) -> None:
+        """It ended, with that exit code, and is not to be started again by the next supervisor either."""
         if name in self._known:
-            self._write(attrs.evolve(self._known[name], done=True))
+            self._write(attrs.evolve(self._known[name], done=True, code=code))
 
     def forget(self, name: Name) -> None:
         """Nothing is left of that name."""
@@ -154,7 +155,8 @@ class Records:
 def _record(name: Name, value: Mapping[str, Any]) -> Record:
     record = Record(name, **value)
     texts = record.token, record.digest
-    numbers = [record.starts, *(number for number in (record.pid, record.start_time) if number is not None)]
+    known = (number for number in (record.pid, record.start_time, record.code) if number is not None)
+    numbers = [record.starts, *known]
     if not all(isinstance(text, str) for text in texts) or not all(type(n) is int and n >= 0 for n in numbers):
         raise TypeError("not a record")
     return record

@@ -60,6 +60,9 @@ class Spawner(Protocol):
     def kill(self, pid: Pid, signal_name: str) -> None:
         """Send a signal (``TERM``) to the whole family of ``pid``; silent if that is gone."""
 
+    def signal(self, pid: Pid, signal_name: str) -> None:
+        """Send a signal (``HUP``) to ``pid`` alone; silent if that is gone."""
+
 
 class ProcessSpawner:
     """
@@ -195,7 +198,7 @@ class ProcessSpawner:
         cgroup = None if self._cgroups is None else self._cgroups.of(survivor.token)
         process = _Process(self, survivor.name, survivor.pid, kin, ended, channel, None, cgroup)
         process.is_child = found.parent == os.getpid()
-        process.code_decides = spec.restart.when == "failure"
+        process.code_decides = spec.restart.when == "failure" or spec.essential
         channel.awaited = _awaited(spec)
         if channel.is_full:
             log.warn("{name} had to wait: its pipe was full, and nobody read", name=survivor.name)
@@ -285,6 +288,18 @@ class ProcessSpawner:
                 pid=pid,
                 error=error.strerror,
             )
+
+    def signal(self, pid: Pid, signal_name: str) -> None:
+        """Signal the main process alone; see `Spawner.signal`."""
+        process = self._processes.get(pid)
+        if process is None or process.exit is not None or (not process.is_child and not self._is_alive(process)):
+            return
+        try:
+            process.send(signal.Signals[f"SIG{signal_name}"])
+        except ProcessLookupError:
+            pass
+        except OSError as error:
+            log.error("cannot send {signal} to {pid}: {error}", signal=signal_name, pid=pid, error=error.strerror)
 
     def _is_alive(self, process: _Process) -> bool:
         """Is what is not our child, and so may be reaped by others, still that process?"""
@@ -447,6 +462,13 @@ class _Process:
         self._pidfd = os.pidfd_open(self.pid)
         self._spawner.listen(self)
 
+    def send(self, number: signal.Signals) -> None:
+        """Signal the main process. Raises OSError."""
+        if self._pidfd is None:
+            os.kill(self.pid, number)
+        else:
+            signal.pidfd_send_signal(self._pidfd, number)
+
     def reap(self) -> None:
         """Take its exit if there is one."""
         if self.exit is not None:
@@ -540,6 +562,12 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name.removeprefix("SIG")
     except ValueError:
         return f"RTMIN+{number - signal.SIGRTMIN}"
+
+
+def signal_number(name: str) -> int:
+    """15 for ``TERM``; the other way round than `signal_name`."""
+    base, _, offset = name.partition("+")
+    return signal.Signals[f"SIG{base}"] + int(offset or 0)
 
 
 _PIDFD_GET_INFO = 3 << 30 | 64 << 16 | 0xFF << 8 | 11

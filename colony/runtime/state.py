@@ -223,9 +223,9 @@ class StateDirectory:
         """What runs of that name is to be replaced."""
         self.records.doom(name)
 
-    def done(self, name: Name) -> None:
-        """It ended, and its policy wants no more."""
-        self.records.done(name)
+    def done(self, name: Name, code: int | None) -> None:
+        """It ended, with that exit code, and its policy wants no more."""
+        self.records.done(name, code)
 
     # -- what is answered
 

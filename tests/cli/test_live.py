@@ -92,7 +92,10 @@ def test_a_process_goes_through_its_whole_life(ctl: Run) -> None:
     assert not runs(third)
     assert ctl("status").returncode == 0
     done = ctl("add", "web", "--wait", "--", "sleep", "1002")
-    assert (done.returncode, done.stderr) == (1, "colony: web is stopped: a STOP is in force\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "colony: web is stopped: a STOP is in force; sent TERM, killed by TERM\n",
+    )
 
     assert ctl("start", "web", "--wait").returncode == 0
     fourth = pid(ctl)

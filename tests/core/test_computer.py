@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from colony.core.lifecycle import (
-    PACE,
     Alarm,
     Closing,
     Emptied,
@@ -26,6 +25,7 @@ from colony.core.lifecycle import (
     Kill,
     Released,
     RestartAsked,
+    Signal,
     SignalAsked,
     Spawn,
     Spawned,
@@ -151,7 +151,7 @@ class Computer(RuleBasedStateMachine):
                 assert self.refused is not None
                 refused, self.refused = self.refused, None
                 if not refused.doomed:
-                    self.die_early(refused.spec, self.now)
+                    self.die_early(refused.spec)
             case Exited(_, exit, alone):
                 self.note_exit(exit)
                 if alone:
@@ -173,10 +173,9 @@ class Computer(RuleBasedStateMachine):
         elif not family.spec.restart.wants_more(exit):
             self.done, self.streak = True, 0
         elif self.now - family.started < family.spec.restart.threshold:
-            self.die_early(family.spec, family.started)
+            self.die_early(family.spec)
         else:
             self.forgive()
-            self.earliest = self.latest = max(self.now, family.started + PACE)
 
     def doom(self) -> None:
         """What runs, or is being started, is not what is wanted any more."""
@@ -189,15 +188,14 @@ class Computer(RuleBasedStateMachine):
         self.streak, self.done = 0, False
         self.earliest = self.latest = 0.0
 
-    def die_early(self, spec: ProcessSpec, started: float) -> None:
+    def die_early(self, spec: ProcessSpec) -> None:
         policy = spec.restart
         self.streak += 1
         if policy.attempts is not None and self.streak >= policy.attempts:
             self.done = True
         else:
             delay = min(policy.initial * policy.factor ** (self.streak - 1), policy.limit)
-            self.earliest = max(self.now + delay, started + PACE)
-            self.latest = max(self.now + delay * (1 + policy.jitter), started + PACE)
+            self.earliest, self.latest = self.now + delay, self.now + delay * (1 + policy.jitter)
 
     # -- the world
 
@@ -213,6 +211,8 @@ class Computer(RuleBasedStateMachine):
                     self.spawn(effect)
                 case Kill(pid, signal):
                     self.kill(pid, signal)
+                case Signal():
+                    raise AssertionError("nobody has asked it to reload")
 
     def rest(self) -> None:
         """Work until there is nothing to do but wait."""
@@ -349,7 +349,7 @@ class Computer(RuleBasedStateMachine):
         else:
             assert at is not None, "it is wanted, and nothing will start it"
             assert self.earliest <= at <= self.latest
-            assert self.unit.streak == self.streak
+            assert self.unit.streak == self.streak > 0
 
     @invariant()
     def a_unit_knows_what_runs(self) -> None:

@@ -8,7 +8,6 @@ import pytest
 from colony.core import lifecycle
 from colony.core.ending import Ending, begin
 from colony.core.lifecycle import (
-    PACE,
     Alarm,
     Backoff,
     Closing,
@@ -340,7 +339,7 @@ def test_starts_that_fail_count_as_early_deaths() -> None:
 
     unit, _ = step(to(unit, state=Spawning(spec, 1)), SpawnFailed("no such file"), NOW)
     assert unit.state == Backoff(NOW + 1, 1)
-    assert unit.trouble == "no such file"
+    assert unit.trouble == "cannot start: no such file"
     unit, _ = step(to(unit, state=Spawning(spec, 1)), SpawnFailed("no such file"), NOW)
 
     assert unit.state == Failed(1)
@@ -535,37 +534,3 @@ def test_a_start_was_ordered_when_it_was_not_when_it_happened() -> None:
     unit, _ = step(unit, Spawned(PID), NOW)
 
     assert unit.process == Running(PID, SPEC, 2, NOW, ordered=40.0)
-
-
-# -- the pace of a loop --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("policy", [RestartPolicy(threshold=0), RestartPolicy(initial=0), RestartPolicy(limit=0)])
-@pytest.mark.parametrize(("ended", "again"), [(10.0, 10.0 + PACE), (10.06, 10.0 + PACE), (10.4, 10.4)])
-def test_whatever_its_policy_two_starts_are_never_closer_than_the_pace(
-    policy: RestartPolicy, ended: float, again: float
-) -> None:
-    process = Running(PID, attrs.evolve(SPEC, restart=policy), 1, 10.0)
-    unit, effects = step(to(WANTED, spec=process.spec, state=Up(process)), Exited(PID, Exit(1), True), ended)
-
-    if again > ended:
-        assert isinstance(unit.state, Backoff)
-        assert unit.state.until == pytest.approx(again)
-        assert effects == ()
-    else:
-        assert unit.state == Spawning(process.spec, 1)
-
-
-def test_a_start_that_fails_is_not_tried_again_faster_than_the_pace() -> None:
-    spec = attrs.evolve(SPEC, restart=RestartPolicy(initial=0))
-    unit, effects = step(to(WANTED, spec=spec, state=Spawning(spec, 1)), SpawnFailed("no"), NOW)
-
-    assert (unit.state, effects) == (Backoff(NOW + PACE, 1), ())
-
-
-def test_who_asks_does_not_wait_for_the_pace() -> None:
-    spec = attrs.evolve(SPEC, restart=RestartPolicy(initial=0))
-    unit, _ = step(to(WANTED, spec=spec, state=Spawning(spec, 1)), SpawnFailed("no"), NOW)
-    unit, _ = step(unit, RestartAsked(), NOW)
-
-    assert unit.state == Spawning(spec, 2)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from colony.core import check
 from colony.core.model import (
+    AskReload,
     AskRestart,
     AskScan,
     AskSignal,
@@ -197,7 +198,7 @@ def test_every_good_file_has_a_spec_that_says_what_it_says(value: dict[str, Any]
         assert list(found.after) == sorted(set(value["after"]), key=value["after"].index)
     if "stop" in value:
         written["stop"] = value["stop"]
-        given = [Rung(check.signal_name(signal) or "", seconds) for signal, seconds in value["stop"]]
+        given = [Rung(check.signal_name(step[0]) or "", step[1], main=step[2:] == ["main"]) for step in value["stop"]]
         assert list(found.stop) == given + [Rung("KILL", 0)] * (given[-1].signal != "KILL")
     for key in ("ready", "health"):
         if key in value:
@@ -217,6 +218,14 @@ def test_a_ladder_that_does_not_end_in_kill_is_made_to() -> None:
         Rung("TERM", 600),
         Rung("INT", 10),
         Rung("KILL", 3),
+    )
+
+
+def test_a_step_may_be_for_the_main_process_alone() -> None:
+    assert spec({"args": ["x"], "stop": [["TERM", 600, "main"], ["INT", 10]]}).stop == (
+        Rung("TERM", 600, main=True),
+        Rung("INT", 10),
+        Rung("KILL", 0),
     )
 
 
@@ -329,6 +338,7 @@ def test_garbage_is_refused_and_nothing_worse(data: bytes) -> None:
         ({"type": "START", "group": "diary"}, AskStart(Group("diary"))),
         ({"type": "SIGNAL", "name": "web", "signal": "HUP"}, AskSignal(WEB, "HUP")),
         ({"type": "SIGNAL", "name": "web", "signal": "sigusr1"}, AskSignal(WEB, "USR1")),
+        ({"type": "RELOAD", "name": "web"}, AskReload(WEB)),
         ({"type": "SCAN"}, AskScan()),
     ],
 )

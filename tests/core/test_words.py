@@ -18,13 +18,16 @@ from colony.core.lifecycle import (
     Event,
     Exited,
     Failed,
+    Ready,
     Running,
     Spawned,
     SpawnFailed,
     Spawning,
+    Starting,
     Stopping,
     Unit,
     Up,
+    Waiting,
 )
 from colony.core.model import Defaults, Exit, Name, Pid, ProcessSpec, default_ladder
 from colony.core.words import Line, of_files, of_unit
@@ -71,6 +74,22 @@ def said(lines: Iterable[Line]) -> list[str]:
         ({"state": Up(PROCESS)}, {"state": STOPPING}, Alarm(), ["info: stopping web (7)"]),
         ({"state": Up(PROCESS)}, {"state": STOPPING, "closing": True}, Alarm(), []),
         ({"state": STOPPING}, {"state": Down()}, Emptied(Pid(7)), []),
+        ({}, {"state": Waiting((Name("db"), Name("mq")))}, Alarm(), ["info: web waits for db, mq"]),
+        ({"state": Waiting((Name("db"),))}, {"state": Waiting((Name("mq"),))}, Alarm(), []),
+        ({"state": Starting(PROCESS, 9.0)}, {"state": Up(PROCESS)}, Ready(Pid(7)), ["info: web is ready"]),
+        (
+            {"state": Up(PROCESS)},
+            {"state": attrs.evolve(STOPPING, asked=False, fault="unhealthy: refused")},
+            Alarm(),
+            ["warn: stopping web (7): unhealthy: refused"],
+        ),
+        (
+            {"state": Up(PROCESS)},
+            {"state": Up(PROCESS), "yields": Name("mq")},
+            Alarm(),
+            ["info: web is stopped once mq has gone, which needs it"],
+        ),
+        ({"state": Up(PROCESS), "yields": Name("db")}, {"state": Up(PROCESS), "yields": Name("mq")}, Alarm(), []),
         ({"state": Up(PROCESS)}, {"state": Up(PROCESS)}, Exited(Pid(8), Exit(0), True), []),
     ],
 )

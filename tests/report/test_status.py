@@ -14,7 +14,8 @@ from pyrsistent import pmap
 from colony.core.check import Problem
 from colony.core.desired import Desired
 from colony.core.ending import Ending
-from colony.core.lifecycle import Backoff, Down, Failed, Running, Spawning, State, Stopping, Unit, Up
+from colony.core.health import Vitals
+from colony.core.lifecycle import Backoff, Down, Failed, Running, Spawning, Starting, State, Stopping, Unit, Up, Waiting
 from colony.core.model import Exit, Name, Pid, ProcessSpec, Report, default_ladder
 from colony.report.status import Clocks, StatusFiles, status
 
@@ -43,7 +44,7 @@ GOLDEN: dict[str, Any] = {
     "streak": 3,
     "last_exit": {"code": 1, "signal": None, "at": "2026-11-21T22:17:53.000000Z"},
     "next_start": None,
-    "ready": None,
+    "ready": True,
     "health": None,
     "digest": "d1",
     "problems": [],
@@ -51,7 +52,9 @@ GOLDEN: dict[str, Any] = {
 }
 """Of what runs."""
 
-NOTHING = {"pid": None, "digest": None}
+NOTHING = {"pid": None, "digest": None, "ready": False}
+UNASKED = {**NOTHING, "ready": None}
+"""Nothing runs, and nothing is to."""
 
 to = attrs.evolve
 
@@ -75,7 +78,7 @@ def test_status_tells_of_what_runs() -> None:
             },
         ),
         (
-            to(UNIT, trouble="exec: /opt/web/run: No such file or directory (ENOENT)"),
+            to(UNIT, trouble="cannot start: exec: /opt/web/run: No such file or directory (ENOENT)"),
             Backoff(104.0, 2),
             {
                 "state": "backoff",
@@ -96,7 +99,7 @@ def test_status_tells_of_what_runs() -> None:
         (
             UNIT,
             Stopping(PROCESS, Ending(LADDER, 0, 105.0), asked=True),
-            {"state": "stopping", "why": "being restarted; sent TERM"},
+            {"state": "stopping", "why": "being restarted; sent TERM", "ready": False},
         ),
         (
             UNIT,
@@ -106,32 +109,39 @@ def test_status_tells_of_what_runs() -> None:
                 "why": "exited with code 1, and left others behind; sent TERM",
                 "pid": None,  # its number may be anybody's before long
                 "digest": None,
+                "ready": False,
             },
         ),
         (
             to(UNIT, held=True),
             Stopping(PROCESS, Ending(LADDER, 1, None), asked=True),
-            {"state": "stopping", "why": "a STOP is in force; sent KILL", "wanted": False},
+            {"state": "stopping", "why": "a STOP is in force; sent KILL", "wanted": False, "ready": False},
         ),
         (
             to(UNIT, spec=None),
             Stopping(PROCESS, Ending(LADDER, 0, 105.0), asked=True),
-            {"state": "stopping", "why": "its file was removed; sent TERM", "wanted": False, "unknown": []},
+            {
+                "state": "stopping",
+                "why": "its file was removed; sent TERM",
+                "wanted": False,
+                "unknown": [],
+                "ready": False,
+            },
         ),
         (
             to(UNIT, closing=True),
             Stopping(PROCESS, Ending(LADDER, 0, 105.0), asked=True),
-            {"state": "stopping", "why": "the supervisor ended; sent TERM", "wanted": False},
+            {"state": "stopping", "why": "the supervisor ended; sent TERM", "wanted": False, "ready": False},
         ),
         (
             to(UNIT, held=True),
             Down(),
-            {"state": "stopped", "why": "a STOP is in force", "wanted": False, **NOTHING},
+            {"state": "stopped", "why": "a STOP is in force", "wanted": False, **UNASKED},
         ),
         (
             to(UNIT, closing=True),
             Down(),
-            {"state": "stopped", "why": "the supervisor ended", "wanted": False, **NOTHING},
+            {"state": "stopped", "why": "the supervisor ended", "wanted": False, **UNASKED},
         ),
         (
             to(UNIT, last_exit=Exit(None, "KILL")),
@@ -160,6 +170,64 @@ def test_status_tells_of_what_runs() -> None:
             Up(PROCESS),
             {"last_exit": {"code": None, "signal": None, "at": "2026-11-21T22:17:53.000000Z"}},
         ),
+        (UNIT, Starting(PROCESS, 120.0), {"state": "starting", "why": "not ready yet", "ready": False}),
+        (
+            UNIT,
+            Waiting((ECHO, Name("db"))),
+            {"state": "waiting", "why": "waits for echo, which is not there, db, which is not there", **NOTHING},
+        ),
+        (
+            to(UNIT, held=True, yields=ECHO),
+            Up(PROCESS),
+            {
+                "state": "stopping",
+                "why": "a STOP is in force; waits until echo has gone, which needs it",
+                "wanted": False,
+                "ready": False,
+            },
+        ),
+        (
+            to(UNIT, generation=3, yields=ECHO),
+            Starting(PROCESS, 120.0),
+            {
+                "state": "stopping",
+                "why": "being restarted; waits until echo has gone, which needs it",
+                "ready": False,
+            },
+        ),
+        (UNIT, Up(PROCESS, Vitals(1, True, "refused")), {"health": "healthy"}),
+        (
+            to(UNIT, trouble="unhealthy: refused"),
+            Stopping(
+                PROCESS,
+                Ending(LADDER, 0, 105.0),
+                asked=False,
+                fault="unhealthy: refused",
+                vitals=Vitals(3, False, "refused"),
+            ),
+            {"state": "stopping", "why": "unhealthy: refused; sent TERM", "health": "unhealthy", "ready": False},
+        ),
+        (
+            to(UNIT, trouble="not ready after 60 s"),
+            Backoff(104.0, 2),
+            {
+                "state": "backoff",
+                "why": "not ready after 60 s; early deaths in a row: 3",
+                "next_start": "2026-11-21T22:18:07.500000Z",
+                **NOTHING,
+            },
+        ),
+        (
+            to(UNIT, held=True, sent="TERM", last_exit=Exit(0)),
+            Down(),
+            {
+                "state": "stopped",
+                "why": "a STOP is in force; sent TERM, exited with code 0",
+                "wanted": False,
+                "last_exit": {"code": 0, "signal": None, "at": "2026-11-21T22:17:53.000000Z"},
+                **UNASKED,
+            },
+        ),
     ],
 )
 def test_status_tells_of_every_state(unit: Unit, state: State, differs: dict[str, Any]) -> None:
@@ -177,7 +245,7 @@ def test_a_bad_file_whose_last_good_one_is_in_force_is_told_with_its_problems() 
 def test_a_file_that_never_was_good_is_failed() -> None:
     assert status(Unit(WEB, since=90.0), BROKEN, CLOCKS) == {
         **GOLDEN,
-        **NOTHING,
+        **UNASKED,
         "state": "failed",
         "why": "restart.initial: must be at least 0",
         "starts": 0,
