@@ -390,6 +390,11 @@ def signal(places: Places, name: str, signal: str, by: str | None = None) -> str
     return ask(places, "SIGNAL", by, name=name, signal=signal)
 
 
+def reload(places: Places, name: str, by: str | None = None) -> str:
+    """Ask that ``name`` reads its configuration again, by the signal that its file names for that; its pid stays."""
+    return ask(places, "RELOAD", by, name=name)
+
+
 def scan(places: Places, by: str | None = None) -> str:
     """Ask that CONFIG is looked at now."""
     return ask(places, "SCAN", by)

@@ -43,6 +43,7 @@ VERBS = {
     "restart-group": Verb("ask", "GROUP...", "the same for the processes of a group"),
     "start": Verb("ask", "NAME... | --group GROUP", "end a stop, or a backoff"),
     "stop": Verb("ask", "NAME... | --group GROUP", "stop, until started again"),
+    "reload": Verb("ask", "NAME...", "have processes read their configuration again"),
     "signal": Verb("ask", "NAME SIGNAL", "send a signal to a process and its group"),
     "scan": Verb("ask", "", "have the process files looked at now"),
     "upgrade": Verb("upgrade", "", "have the supervisor become the code that is installed now"),

@@ -1,4 +1,4 @@
-"""The verbs that ask: ``restart``, ``restart-all``, ``restart-group``, ``start``, ``stop``, ``signal``, ``scan``."""
+"""The verbs that leave a message: ``restart`` and its kin, ``start``, ``stop``, ``reload``, ``signal``, ``scan``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def options(parser: Parser, verb: str) -> None:
-    if verb in ("restart", "start", "stop", "signal"):
+    if verb in ("restart", "start", "stop", "reload", "signal"):
         parser.value("--name", metavar="NAME", action="append", help="instead of the positional; repeat")
     if verb in ("restart-group", "start", "stop"):
         parser.value("--group", metavar="GROUP", action="append", help="every process of that group; repeat")
@@ -54,6 +54,11 @@ def start(places: Places, words: Words, options: Namespace, output: Output) -> i
 def stop(places: Places, words: Words, options: Namespace, output: Output) -> int:
     """Stop, until started again."""
     return _ask(places, options, output, _either("STOP", words, options))
+
+
+def reload(places: Places, words: Words, options: Namespace, output: Output) -> int:
+    """Have configurations read again."""
+    return _ask(places, options, output, [{"kind": "RELOAD", "name": name} for name in _names(words, options)])
 
 
 def signal(places: Places, words: Words, options: Namespace, output: Output) -> int:

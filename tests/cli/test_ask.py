@@ -25,6 +25,8 @@ from tests.cli.standin import Message, StandIn
         ("stop web --group=diary", [{"type": "STOP", "name": "web"}, {"type": "STOP", "group": "diary"}]),
         ("start web", [{"type": "START", "name": "web"}]),
         ("start --group diary", [{"type": "START", "group": "diary"}]),
+        ("reload b a b", [{"type": "RELOAD", "name": "b"}, {"type": "RELOAD", "name": "a"}]),
+        ("reload --name=web", [{"type": "RELOAD", "name": "web"}]),
         ("signal web SIGHUP", [{"type": "SIGNAL", "name": "web", "signal": "HUP"}]),
         ("signal --name=web --signal=usr1", [{"type": "SIGNAL", "name": "web", "signal": "USR1"}]),
         ("signal --name=web HUP", [{"type": "SIGNAL", "name": "web", "signal": "HUP"}]),

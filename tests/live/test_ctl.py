@@ -45,6 +45,25 @@ def test_with_wait_a_verb_returns_when_it_is_so(colony: Colony) -> None:
     assert colony.status("web") == {}
 
 
+def test_reload_reaches_the_main_process_alone_by_the_signal_of_its_file(colony: Colony) -> None:
+    worker = "trap 'echo worker was told' USR1; echo working; while :; do sleep 0.05; done"
+    main = f"trap 'echo read again' USR1; (trap - USR1; {worker}) & while :; do wait; done"
+    colony.done("add", "web", "--wait", "--reload", "sigusr1", "--", "sh", "-c", main)
+    colony.done("add", "plain", "--wait", "--", *SLEEP)
+    colony.says("[web] working")
+    [pid] = colony.running("web")
+
+    colony.done("reload", "web")
+
+    colony.says("[web] read again")
+    assert colony.running("web") == [pid]
+    assert not colony.said("worker was told")
+    assert code(colony, "reload", "plain") == 1
+    assert code(colony, "reload", "typo") == 4
+    colony.done("stop", "web", "--wait")
+    assert code(colony, "reload", "web") == 1
+
+
 def test_add_and_restart_in_one_breath_are_both_done(colony: Colony) -> None:
     for number in range(5):
         name = f"web{number}"
