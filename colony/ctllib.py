@@ -553,33 +553,9 @@ def validate(places: Places, paths: Sequence[str | os.PathLike[str]] | None = No
 
 def _together(verdicts: list[Verdict]) -> list[Verdict]:
     """The verdicts on all files of a directory, with what is wrong between them."""
-    known = {verdict.name for verdict in verdicts}
     needs = {verdict.name: verdict.value.get("after", ()) for verdict in verdicts if not verdict.problems}
-    circles = {}
-    for cycle in check.cycles(needs):
-        for index, name in enumerate(cycle):
-            circles[name] = check.Problem("after", f"waits for itself: {_circle(cycle, index)}")
-    judged = []
-    for verdict in verdicts:
-        found = [
-            check.Problem(f"after[{index}]", f"no such process: {need}")
-            for index, need in enumerate(needs.get(verdict.name, ()))
-            if need not in known
-        ]
-        if verdict.name in circles:
-            found.append(circles[verdict.name])
-        judged.append(verdict._replace(problems=(*verdict.problems, *found)))
-    return judged
-
-
-_SHOWN = 10
-"""Names of a circle that are told; a longer one is no clearer for more."""
-
-
-def _circle(cycle: Sequence[str], index: int) -> str:
-    around = [cycle[(index + step) % len(cycle)] for step in range(min(len(cycle), _SHOWN))]
-    more = ["..."] if len(cycle) > _SHOWN else []
-    return " -> ".join([*around, *more, cycle[index]])
+    found = check.between(needs, {verdict.name for verdict in verdicts})
+    return [verdict._replace(problems=verdict.problems + found.get(verdict.name, ())) for verdict in verdicts]
 
 
 def _directory(path: str) -> list[Verdict]:

@@ -15,7 +15,7 @@ from itertools import islice
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost ctl 4 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
     from typing import Any
 
     # Any is a JSON value here: what json.loads returns, before anything is known about it.
@@ -645,6 +645,33 @@ def cycles(needs: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
         first = cycle.index(min(cycle))
         found.append((*cycle[first:], *cycle[:first]))
     return tuple(sorted(found))
+
+
+def between(needs: Mapping[str, Sequence[str]], known: Container[str]) -> dict[str, tuple[Problem, ...]]:
+    """
+    What is wrong between process files: who would wait for a process that is not ``known``, or in a circle.
+
+    ``needs`` are the names that each name is after. Names with which nothing is wrong are left out.
+    """
+    found: dict[str, list[Problem]] = {}
+    for name, after in needs.items():
+        for index, need in enumerate(after):
+            if need not in known:
+                found.setdefault(name, []).append(Problem(f"after[{index}]", f"no such process: {need}"))
+    for cycle in cycles(needs):
+        for index, name in enumerate(cycle):
+            found.setdefault(name, []).append(Problem("after", f"waits for itself: {_circle(cycle, index)}"))
+    return {name: tuple(problems) for name, problems in found.items()}
+
+
+_SHOWN = 10
+"""Names of a circle that are told; a longer one is no clearer for more."""
+
+
+def _circle(cycle: Sequence[str], index: int) -> str:
+    around = [cycle[(index + step) % len(cycle)] for step in range(min(len(cycle), _SHOWN))]
+    more = ["..."] if len(cycle) > _SHOWN else []
+    return " -> ".join([*around, *more, cycle[index]])
 
 
 def _knots(needs: Mapping[str, Sequence[str]]) -> Iterator[set[str]]:

@@ -60,13 +60,16 @@ class Desired:
     """
     What is wanted, by name: the last good spec of every file that is there.
 
-    ``problems`` are those of the files as they are now; a name may have both. ``strays`` are files whose name can be
-    no process's, with the reason. ``remembered`` are good bytes from before this supervisor started, in force only
+    ``problems`` are those of the files as they are now; a name may have both. ``needs`` are those that are after
+    others, and ``tangles`` what is wrong with that: nobody of that name, or a circle. ``strays`` are files whose name
+    can be no process's, with the reason. ``remembered`` are good bytes from before this supervisor started, in force only
     while the file is there and bad, and forgotten with it.
     """
 
     specs: PMap[Name, Wanted] = pmap()
     problems: PMap[Name, tuple[Problem, ...]] = pmap()
+    needs: PMap[Name, tuple[Name, ...]] = pmap()
+    tangles: PMap[Name, tuple[Problem, ...]] = pmap()
     strays: PMap[str, str] = pmap()
     files: PMap[str, Content] = pmap()
     missing: frozenset[str] = frozenset()
@@ -107,14 +110,30 @@ def fold(desired: Desired, listing: Listing, defaults: Defaults) -> tuple[Desire
         missing=(desired.missing | listing.missing) - listing.gone - set(listing.changed),
         ignored=desired.ignored if listing.ignored is None else listing.ignored,
     )
-    specs, problems, remembered = desired.specs, desired.problems, desired.remembered
+    before = desired
+    specs, problems, remembered, needs = desired.specs, desired.problems, desired.remembered, desired.needs
     for name in touched:
         wanted, found = _judge(desired, name, defaults)
         specs = specs.discard(name) if wanted is None else specs.set(name, wanted)
         problems = problems.set(name, found) if found else problems.discard(name)
+        after = () if wanted is None else wanted.spec.after
+        needs = needs.set(name, after) if after else needs.discard(name)
         if wanted is None and not found:  # no file: what a later one will say has nothing to do with it
             remembered = remembered.discard(name)
-    return attrs.evolve(desired, specs=specs, problems=problems, remembered=remembered), frozenset(touched)
+    desired = attrs.evolve(desired, specs=specs, problems=problems, remembered=remembered, needs=needs)
+    if needs != before.needs or (needs and any(before.has(name) != desired.has(name) for name in touched)):
+        desired = _untangle(desired)
+        touched |= {name for name in {*before.tangles, *desired.tangles} if name in specs}
+    return desired, frozenset(touched)
+
+
+def _untangle(desired: Desired) -> Desired:
+    """Find what is wrong between the files."""
+    needed = {need for after in desired.needs.values() for need in after}
+    tangles = check.between(
+        {str(name): after for name, after in desired.needs.items()}, {need for need in needed if desired.has(need)}
+    )
+    return attrs.evolve(desired, tangles=pmap({Name(name): problems for name, problems in tangles.items()}))
 
 
 def _judge(desired: Desired, name: Name, defaults: Defaults) -> tuple[Wanted | None, tuple[Problem, ...]]:

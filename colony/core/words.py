@@ -94,6 +94,9 @@ def of_files(before: Desired, after: Desired, names: Iterable[Name]) -> Iterator
             kept = "; the last good one stays in force" if name in after.specs else ""
             text = "; ".join(map(str, problems))
             yield _line(Level.WARN, "bad file for {name}: {problems}{kept}", name=name, problems=text, kept=kept)
+        for problem in after.tangles.get(name, ()):
+            if problem not in before.tangles.get(name, ()):
+                yield _line(Level.WARN, "{name} has to wait: {problem}", name=name, problem=str(problem))
         wanted = after.specs.get(name)
         if wanted is not None and wanted != before.specs.get(name):
             for key in wanted.spec.unknown:

@@ -60,7 +60,10 @@ def why(unit: Unit, desired: Desired) -> str:
         case Starting():
             return "not ready yet"
         case Waiting(missing):
-            return f"waits for {', '.join(_need(name, desired) for name in missing)}"
+            circle = [problem for problem in desired.tangles.get(unit.name, ()) if problem.path == "after"]
+            return "; ".join(
+                [f"waits for {', '.join(_need(name, desired) for name in missing)}", *(p.message for p in circle)]
+            )
         case Up() | Spawning():
             return "wanted" if not desired.problems.get(unit.name) else "its file is bad, the last good one is in force"
         case Backoff():
@@ -125,7 +128,9 @@ def status(unit: Unit, desired: Desired, clocks: Clocks) -> dict[str, object]:
         "ready": unit.ready if unit.wanted or process is not None else None,
         "health": _health(unit),
         "digest": None if process is None else process.spec.digest,
-        "problems": [problem._asdict() for problem in desired.problems.get(unit.name, ())],
+        "problems": [
+            problem._asdict() for found in (desired.problems, desired.tangles) for problem in found.get(unit.name, ())
+        ],
         "unknown": [] if unit.spec is None else list(unit.spec.unknown),
     }
 

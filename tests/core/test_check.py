@@ -563,6 +563,24 @@ def _reached(needs: dict[str, list[str]], name: str) -> set[str]:
     return reached
 
 
+def test_what_is_wrong_between_files_is_told_of_each() -> None:
+    needs = {"a": ["b", "x"], "b": ["a"], "c": ["a"], "d": ["y"]}
+
+    assert check.between(needs, {"a", "b", "c", "d", "y"}) == {
+        "a": (check.Problem("after[1]", "no such process: x"), check.Problem("after", "waits for itself: a -> b -> a")),
+        "b": (check.Problem("after", "waits for itself: b -> a -> b"),),
+    }
+
+
+def test_a_long_circle_is_told_in_part() -> None:
+    names = [f"p{number:02}" for number in range(20)]
+    needs = {name: [need] for name, need in zip(names, [*names[1:], "p00"], strict=True)}
+    [problem] = check.between(needs, names)["p01"]
+
+    assert problem.message.startswith("waits for itself: p01 -> p02 -> ")
+    assert problem.message.endswith("p10 -> ... -> p01")
+
+
 def test_a_long_chain_and_a_long_circle_are_walked_in_a_moment() -> None:
     chain = {str(number): [str(number + 1)] for number in range(50_000)}
     assert check.cycles(chain) == ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -45,6 +47,42 @@ def test_a_good_file_is_wanted() -> None:
     assert desired.specs == pmap({WEB: Wanted(parse_spec(ONE.data, DEFAULTS), ONE.data)})
     assert desired.problems == pmap()
     assert names == {WEB}
+
+
+def file(*needs: str) -> Readable:
+    return Readable(json.dumps({"args": ["run"], "after": needs}).encode())
+
+
+def tangles(desired: Desired) -> dict[str, str]:
+    return {name: "; ".join(map(str, problems)) for name, problems in desired.tangles.items()}
+
+
+def test_whom_nobody_knows_is_told_until_a_file_comes_and_again_when_it_goes() -> None:
+    desired, names = fold(Desired(), listing(web=file("echo")), DEFAULTS)
+    assert tangles(desired) == {"web": "after[0]: no such process: echo"}
+    assert names == {WEB}
+
+    desired, names = fold(desired, listing(echo=BAD), DEFAULTS)
+    assert tangles(desired) == {}, "a bad file is somebody too"
+    assert names == {WEB, ECHO}, "of both there is something new to tell"
+
+    desired, names = fold(desired, listing(echo=ONE), DEFAULTS)
+    assert names == {ECHO}
+
+    assert tangles(after(listing(gone="echo"), before=desired)) == {"web": "after[0]: no such process: echo"}
+    assert after(listing(gone="web"), before=desired).needs == pmap()
+
+
+def test_a_circle_is_told_of_all_in_it_and_ends_with_an_edit() -> None:
+    desired = after(listing(web=file("echo"), echo=file("web")))
+    assert tangles(desired) == {
+        "echo": "after: waits for itself: echo -> web -> echo",
+        "web": "after: waits for itself: web -> echo -> web",
+    }
+
+    desired, names = fold(desired, listing(echo=ONE), DEFAULTS)
+    assert tangles(desired) == {}
+    assert names == {WEB, ECHO}
 
 
 def test_a_file_may_be_called_json() -> None:

@@ -120,3 +120,14 @@ def test_an_unknown_key_and_a_file_of_no_name_are_said_once() -> None:
     assert lines[0] == "info: in the file of web: unknown key 'mine'"
     assert lines[1].startswith("warn: bad file a b: 'a b' is no name")
     assert took(desired, other=b'{"args": ["a"]}')[1] == []
+
+
+def test_who_waits_for_nobody_or_for_itself_is_said_once() -> None:
+    desired, lines = took(Desired(), web=b'{"args": ["a"], "after": ["db", "mq"]}', mq=b'{"args": ["a"]}')
+    assert lines == ["warn: web has to wait: after[0]: no such process: db"]
+    desired, lines = took(desired, mq=b'{"args": ["a"], "after": ["web"]}')
+    assert lines == [
+        "warn: mq has to wait: after: waits for itself: mq -> web -> mq",
+        "warn: web has to wait: after: waits for itself: web -> mq -> web",
+    ]
+    assert took(desired, other=b'{"args": ["a"]}')[1] == []

@@ -242,6 +242,17 @@ def test_a_bad_file_whose_last_good_one_is_in_force_is_told_with_its_problems() 
     }
 
 
+def test_a_circle_is_told_to_who_asks_why_it_waits() -> None:
+    circle = Problem("after", "waits for itself: web -> echo -> web")
+    missing = Problem("after[1]", "no such process: db")
+    desired = Desired(problems=pmap({ECHO: (Problem("", "x"),)}), tangles=pmap({WEB: (missing, circle)}))
+
+    told = status(to(UNIT, state=Waiting((ECHO, Name("db")))), desired, CLOCKS)
+
+    assert told["why"] == "waits for echo, db, which is not there; waits for itself: web -> echo -> web"
+    assert told["problems"] == [missing._asdict(), circle._asdict()]
+
+
 def test_a_file_that_never_was_good_is_failed() -> None:
     assert status(Unit(WEB, since=90.0), BROKEN, CLOCKS) == {
         **GOLDEN,
