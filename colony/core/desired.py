@@ -62,8 +62,8 @@ class Desired:
 
     ``problems`` are those of the files as they are now; a name may have both. ``needs`` are those that are after
     others, and ``tangles`` what is wrong with that: nobody of that name, or a circle. ``strays`` are files whose name
-    can be no process's, with the reason. ``remembered`` are good bytes from before this supervisor started, in force only
-    while the file is there and bad, and forgotten with it.
+    can be no process's, with the reason. ``remembered`` are good bytes from before this supervisor started, in force
+    only while the file is there and bad, and forgotten with it.
     """
 
     specs: PMap[Name, Wanted] = pmap()
@@ -129,10 +129,9 @@ def fold(desired: Desired, listing: Listing, defaults: Defaults) -> tuple[Desire
 
 def _untangle(desired: Desired) -> Desired:
     """Find what is wrong between the files."""
-    needed = {need for after in desired.needs.values() for need in after}
-    tangles = check.between(
-        {str(name): after for name, after in desired.needs.items()}, {need for need in needed if desired.has(need)}
-    )
+    needs = {str(name): after for name, after in desired.needs.items()}
+    known = {need for after in needs.values() for need in after if desired.has(need)}
+    tangles = check.between(needs, known)
     return attrs.evolve(desired, tangles=pmap({Name(name): problems for name, problems in tangles.items()}))
 
 
