@@ -18,7 +18,7 @@ import attrs
 from pyrsistent import PMap, pmap
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 
 from colony.core import wire, words
 from colony.core.desired import Desired, Listing, fold
@@ -82,8 +82,8 @@ from colony.core.model import (
     default_ladder,
 )
 from colony.core.order import Among, Order
-from colony.core.words import Line
 from colony.runtime.spawn import Spawner
+from colony.telling import Telling
 
 log = Logger(namespace="colony")
 
@@ -95,22 +95,6 @@ CONFIRM = 0.2
 
 GENERATION_ADOPTED = 1
 """Of what was started before us; a file that says something else makes the next one."""
-
-REPORT_DELAY = 0.02
-"""Seconds that a report waits for more to tell: starting again comes before telling of it."""
-
-REPORT_DELAY_CLOSING = 0.5
-"""The same while everything is being stopped, which mostly is over by then."""
-
-REPORT_PATIENCE = 0.25
-"""Seconds that reports wait at the most for a storm to pass."""
-
-REPORT_SLICE = 64
-"""Names told of in one reactor turn."""
-
-
-REPORT_RETRY = 1.0
-"""Seconds after which a report that could not be made is made again."""
 
 
 class Memory(Protocol):
@@ -178,7 +162,7 @@ class Supervisor:
         self._memory = memory
         self._colony = colony
         self._defaults = defaults
-        self._report = report
+        self._telling = Telling(clock, report, lambda: (self._units, self._desired), lambda: bool(self._queue))
         self._scan = scan
         self._gave_up = gave_up
         self._units: PMap[Name, Unit] = pmap()
@@ -195,12 +179,6 @@ class Supervisor:
         self._draining = False
         self._next_slice: IDelayedCall | None = None
         self._alarms: dict[Name, tuple[float, IDelayedCall]] = {}
-        self._moved: dict[Name, None] = {}
-        self._next_report: IDelayedCall | None = None
-        self._unsaid: deque[tuple[Unit, Unit, Event]] = deque()
-        self._next_speech: IDelayedCall | None = None
-        self._unreported: str | None = None
-        self._stepped = self._reported = -REPORT_PATIENCE
         self._busy: set[Name] = set()
         self._closed: list[Deferred[None]] = []
         self._closing = False
@@ -254,7 +232,7 @@ class Supervisor:
         self._order = self._order.moved(self._units[name])
         if survivor.alive:
             self._watch(self._units[name])
-        self._moved[name] = None
+        self._telling.moved(name)
         self._busy.update([] if survivor.done else [name])
 
     def block(self, stuck: Mapping[Name, Pid]) -> None:
@@ -271,7 +249,7 @@ class Supervisor:
             state = Stopping(main, ending, asked=False, exit=Exit(None), ended=now)
             self._units = self._units.set(name, attrs.evolve(unit, state=state, since=now, last_exit=Exit(None)))
             self._blocked[name] = main.pid
-            self._moved[name] = None
+            self._telling.moved(name)
             self._busy.add(name)
 
     def freed(self, name: Name) -> None:
@@ -299,9 +277,9 @@ class Supervisor:
         self._desired, names = fold(before, listing, self._defaults)
         if self._seen and not names and self._desired == before:
             return
-        self._say(words.of_files(before, self._desired, names))
+        self._telling.say(words.of_files(before, self._desired, names))
         for name in names:
-            self._moved[name] = None
+            self._telling.moved(name)
             if name not in self._units and self._desired.has(name):
                 self._units = self._units.set(name, Unit(name, held=name in self._held, since=self._clock.seconds()))
             if before.has(name) and not self._desired.has(name):
@@ -321,7 +299,7 @@ class Supervisor:
         self._queue.extend(ended for ended in self._ended_unseen if ended not in absent)
         self._ended_unseen = absent
         self._drain()
-        self._report_soon()
+        self._telling.soon()
 
     def _look_for_absent(self) -> None:
         """What was removed while nobody looked?  Asked a second time: files may only have been being replaced."""
@@ -381,6 +359,7 @@ class Supervisor:
         done: Deferred[None] = Deferred()
         self._closed.append(done)
         self._closing = True
+        self._telling.close()
         self._queue.extend(self._ended_unseen)
         self._ended_unseen = []
         # Before all that waits: what has not been started yet is not to be started any more.
@@ -397,7 +376,7 @@ class Supervisor:
 
     def report(self) -> None:
         """Report before long, though no unit may have moved: something else is to be told."""
-        self._report_soon()
+        self._telling.soon()
 
     def source(self, name: Name) -> bytes:
         """The bytes of the file by which that process runs; none where nobody knows them."""
@@ -406,8 +385,7 @@ class Supervisor:
 
     def flush(self) -> None:
         """Report and say what has not been yet."""
-        self._speak_all()
-        self._report_all()
+        self._telling.flush()
 
     # -- messages
 
@@ -536,8 +514,7 @@ class Supervisor:
         before = self._units.get(name)
         if before is None:
             return  # it was dropped, so nothing runs
-        self._stepped = self._clock.seconds()
-        after, effects = step(before, event, self._stepped, Among(self._order, self._units))
+        after, effects = step(before, event, self._clock.seconds(), Among(self._order, self._units))
         self._units = self._units.set(name, after)
         self._order = self._order.moved(after)
         if after.process is not None or isinstance(after.state, Spawning):
@@ -553,11 +530,7 @@ class Supervisor:
             self._remember_end(after)
         if after.given_up and not before.given_up and after.spec is not None and after.spec.essential:
             self._gave_up(name, after.last_exit if after.trouble is None else None)
-        self._unsaid.append((before, after, event))
-        self._speak_soon()
-        if after is not before:
-            self._moved[name] = None
-            self._report_soon()
+        self._telling.happened(before, after, event)
         self._drop_if_forgotten(name)
         self._settle_close()
 
@@ -617,7 +590,7 @@ class Supervisor:
         for name in names:
             for other in self._order.needed_by.get(name, ()):
                 if other in self._units and isinstance(self._units[other].state, Waiting):
-                    self._moved[other] = None  # why it waits may have become another reason
+                    self._telling.moved(other)  # why it waits may have become another reason
                     self._queue.append((other, Alarm()))
 
     def _set_alarm(self, name: Name, at: float | None) -> None:
@@ -640,82 +613,12 @@ class Supervisor:
         if unit is not None and unit.forgotten and not self._desired.has(name):
             self._set_alarm(name, None)
             self._units = self._units.remove(name)
-            self._moved[name] = None
-            self._report_soon()
+            self._telling.moved(name)
+            self._telling.soon()
 
     def _settle_close(self) -> None:
         if self._closed and not self._busy and not self._queue:
-            self._speak_all()
-            self._report_all()
+            self._telling.flush()
             closed, self._closed = self._closed, []
             for done in closed:
                 done.callback(None)
-
-    # -- what is said
-
-    def _report_soon(self) -> None:
-        # Also where no unit moved: litter, and files of no name, are told of too.
-        if self._next_report is None:
-            delay = REPORT_DELAY_CLOSING if self._closing else REPORT_DELAY
-            self._next_report = self._clock.callLater(delay, self._report_slice)
-
-    def _report_slice(self) -> None:
-        self._next_report = None
-        now = self._clock.seconds()
-        # What is still to be done comes before telling of what was; for a while.
-        if (self._queue or now - self._stepped < REPORT_DELAY) and now - self._reported < REPORT_PATIENCE:
-            self._report_soon()
-            return
-        self._reported = now
-        moved = frozenset(list(self._moved)[:REPORT_SLICE])
-        for name in moved:
-            del self._moved[name]
-        self._report_guarded(moved)
-        if self._moved and self._next_report is None:
-            self._next_report = self._clock.callLater(0, self._report_slice)
-
-    def _report_all(self) -> None:
-        if self._next_report is not None:
-            self._next_report.cancel()
-            self._next_report = None
-        moved, self._moved = frozenset(self._moved), {}
-        self._report_guarded(moved)
-
-    def _report_guarded(self, moved: frozenset[Name]) -> None:
-        try:
-            self._report(Report(self._units, self._desired, moved))
-        except OSError as error:  # a full disk, STATE gone: what was not told is told later
-            if str(error) != self._unreported:
-                self._unreported = str(error)
-                log.error("cannot tell in files what is going on: {error}", error=error)
-            self._moved = dict.fromkeys(moved) | self._moved
-            if not self._closing and self._next_report is None:
-                self._next_report = self._clock.callLater(REPORT_RETRY, self._report_slice)
-        except Exception:
-            log.failure("cannot report")
-        else:
-            self._unreported = None
-
-    def _speak_soon(self) -> None:
-        if self._next_speech is None:
-            self._next_speech = self._clock.callLater(0, self._speak)
-
-    def _speak(self) -> None:
-        """Say in the log what has happened, once what is to be done has been, or too much is unsaid."""
-        self._next_speech = None
-        if not self._queue or len(self._unsaid) > REPORT_SLICE:
-            for _ in range(min(REPORT_SLICE, len(self._unsaid))):
-                self._say(words.of_unit(*self._unsaid.popleft()))
-        if self._unsaid:
-            self._speak_soon()
-
-    def _speak_all(self) -> None:
-        if self._next_speech is not None:
-            self._next_speech.cancel()
-            self._next_speech = None
-        while self._unsaid:
-            self._say(words.of_unit(*self._unsaid.popleft()))
-
-    def _say(self, lines: Iterable[Line]) -> None:
-        for line in lines:
-            log.emit(LogLevel.levelWithName(line.level.value), line.text, **line.fields)

@@ -17,7 +17,8 @@ from colony.core.lifecycle import Backoff, Down, Failed, Up
 from colony.core.model import Answer, Defaults, Exit, Name, NotYet, Pid, Report, Survivor
 from colony.core.wire import parse_message, parse_spec
 from colony.report.status import why
-from colony.supervisor import CONFIRM, REPORT_DELAY, REPORT_RETRY, REPORT_SLICE, SLICE, Supervisor
+from colony.supervisor import CONFIRM, SLICE, Supervisor
+from colony.telling import REPORT_DELAY, REPORT_RETRY, REPORT_SLICE
 from tests.fakes import FakeChecks, FakeMemory, FakeProcess, FakeSpawner, Heard, listening
 
 # Any is a JSON value.

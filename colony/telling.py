@@ -1,0 +1,142 @@
+"""When and what the supervisor tells: reports of what moved, lines of what happened, after what is to be done."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from pyrsistent import PMap
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger, LogLevel
+
+from colony.core import words
+from colony.core.desired import Desired
+from colony.core.lifecycle import Event, Unit
+from colony.core.model import Name, Report
+from colony.core.words import Line
+
+log = Logger(namespace="colony")
+
+REPORT_DELAY = 0.02
+"""Seconds that a report waits for more to tell: starting again comes before telling of it."""
+
+REPORT_DELAY_CLOSING = 0.5
+"""The same while everything is being stopped, which mostly is over by then."""
+
+REPORT_PATIENCE = 0.25
+"""Seconds that reports wait at the most for a storm to pass."""
+
+REPORT_SLICE = 64
+"""Names told of in one reactor turn."""
+
+REPORT_RETRY = 1.0
+"""Seconds after which a report that could not be made is made again."""
+
+
+class Telling:
+    """
+    Tells of units, in files and in the log, at moments when nothing more urgent is to be done.
+
+    ``report`` is given each Report, made from what ``now_is`` returns then; ``busy`` says whether something is to be
+    done first.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        report: Callable[[Report], None],
+        now_is: Callable[[], tuple[PMap[Name, Unit], Desired]],
+        busy: Callable[[], bool],
+    ) -> None:
+        self._clock = clock
+        self._report = report
+        self._now_is = now_is
+        self._busy = busy
+        self._closing = False
+        self._moved: dict[Name, None] = {}
+        self._next_report: IDelayedCall | None = None
+        self._unsaid: deque[tuple[Unit, Unit, Event]] = deque()
+        self._next_speech: IDelayedCall | None = None
+        self._unreported: str | None = None
+        self._stepped = self._reported = -REPORT_PATIENCE
+
+    def moved(self, name: Name) -> None:
+        """There is something new to report of it."""
+        self._moved[name] = None
+
+    def happened(self, before: Unit, after: Unit, event: Event) -> None:
+        """A unit has taken in an event, at this moment."""
+        self._stepped = self._clock.seconds()
+        self._unsaid.append((before, after, event))
+        if self._next_speech is None:
+            self._next_speech = self._clock.callLater(0, self._speak)
+        if after is not before:
+            self.moved(after.name)
+            self.soon()
+
+    def soon(self) -> None:
+        """Report before long, though no unit may have moved: litter, and files of no name, are told of too."""
+        if self._next_report is None:
+            delay = REPORT_DELAY_CLOSING if self._closing else REPORT_DELAY
+            self._next_report = self._clock.callLater(delay, self._report_slice)
+
+    def close(self) -> None:
+        """Everything is being stopped from now on."""
+        self._closing = True
+
+    def flush(self) -> None:
+        """Report and say what has not been yet."""
+        if self._next_speech is not None:
+            self._next_speech.cancel()
+            self._next_speech = None
+        while self._unsaid:
+            self.say(words.of_unit(*self._unsaid.popleft()))
+        if self._next_report is not None:
+            self._next_report.cancel()
+            self._next_report = None
+        moved, self._moved = frozenset(self._moved), {}
+        self._report_guarded(moved)
+
+    def say(self, lines: Iterable[Line]) -> None:
+        """Write lines into the log."""
+        for line in lines:
+            log.emit(LogLevel.levelWithName(line.level.value), line.text, **line.fields)
+
+    def _report_slice(self) -> None:
+        self._next_report = None
+        now = self._clock.seconds()
+        # What is still to be done comes before telling of what was; for a while.
+        if (self._busy() or now - self._stepped < REPORT_DELAY) and now - self._reported < REPORT_PATIENCE:
+            self.soon()
+            return
+        self._reported = now
+        moved = frozenset(list(self._moved)[:REPORT_SLICE])
+        for name in moved:
+            del self._moved[name]
+        self._report_guarded(moved)
+        if self._moved and self._next_report is None:
+            self._next_report = self._clock.callLater(0, self._report_slice)
+
+    def _report_guarded(self, moved: frozenset[Name]) -> None:
+        try:
+            self._report(Report(*self._now_is(), moved))
+        except OSError as error:  # a full disk, STATE gone: what was not told is told later
+            if str(error) != self._unreported:
+                self._unreported = str(error)
+                log.error("cannot tell in files what is going on: {error}", error=error)
+            self._moved = dict.fromkeys(moved) | self._moved
+            if not self._closing and self._next_report is None:
+                self._next_report = self._clock.callLater(REPORT_RETRY, self._report_slice)
+        except Exception:
+            log.failure("cannot report")
+        else:
+            self._unreported = None
+
+    def _speak(self) -> None:
+        """Say in the log what has happened, once what is to be done has been, or too much is unsaid."""
+        self._next_speech = None
+        if not self._busy() or len(self._unsaid) > REPORT_SLICE:
+            for _ in range(min(REPORT_SLICE, len(self._unsaid))):
+                self.say(words.of_unit(*self._unsaid.popleft()))
+        if self._unsaid:
+            self._next_speech = self._clock.callLater(0, self._speak)
