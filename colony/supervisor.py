@@ -128,7 +128,8 @@ class Checks(Protocol):
         """
         Find out about a process until it is forgotten, instead of what was to be found out about it before.
 
-        ``tell`` is called with Ready once, or with Probed again and again, never before this returns.
+        ``tell`` is called with Ready once, before that with Probed when what it lacks has changed; or with Probed again
+        and again for its health. Never before this returns.
         """
 
     def forget(self, pid: Pid) -> None:

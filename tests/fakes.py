@@ -122,6 +122,12 @@ class FakeWatch:
         self.over = True
         self._tell(Ready(self.pid))
 
+    def is_unready(self, trouble: str = "connection refused") -> None:
+        """A look finds it not ready yet."""
+        assert not self.over, "nobody looks any more"
+        assert isinstance(self.what, Readiness), "it is not asked whether it is ready"
+        self._tell(Probed(self.pid, trouble))
+
     def is_well(self) -> None:
         """A probe finds it well."""
         self._probed(None)

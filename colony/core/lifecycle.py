@@ -67,10 +67,15 @@ class Running:
 
 @attrs.frozen
 class Starting:
-    """It runs, and is not ready yet; ``due`` is when its start will have failed, None for never."""
+    """
+    It runs, and is not ready yet; ``due`` is when its start will have failed, None for never.
+
+    ``trouble`` is what the last look found it lacking, None if that is not known.
+    """
 
     process: Running
     due: float | None
+    trouble: str | None = None
 
 
 @attrs.frozen
@@ -194,7 +199,7 @@ class Ready:
 
 @attrs.frozen
 class Probed:
-    """Whether its main process is well: ``trouble`` None, or why not, in one line."""
+    """Whether its main process is well, or ready: ``trouble`` None, or why not, in one line."""
 
     pid: Pid
     trouble: str | None
@@ -525,6 +530,8 @@ def _spawned(unit: Unit, pid: Pid, now: float) -> Unit:
 
 
 def _probed(unit: Unit, pid: Pid, trouble: str | None, now: float) -> Unit:
+    if isinstance(unit.state, Starting) and unit.state.process.pid == pid:
+        return attrs.evolve(unit, state=attrs.evolve(unit.state, trouble=trouble))
     if not isinstance(unit.state, Up) or unit.state.process.pid != pid:
         return unit
     process = unit.state.process
@@ -642,11 +649,12 @@ def _go_on(unit: Unit, state: Starting | Up, now: float) -> tuple[Unit, tuple[Ef
     """Leave it alone, unless it is late, or not well."""
     vitals = Vitals()
     match state:
-        case Starting(process, due) if due is not None and now >= due:
+        case Starting(process, due, trouble) if due is not None and now >= due:
             assert process.spec.ready is not None, "only what is to become ready starts for long"
             if isinstance(process.spec.ready.probe, Elapsed):
                 return attrs.evolve(unit, state=Up(process), yields=None), ()
-            fault = f"not ready after {process.spec.ready.timeout:g} s"
+            because = "" if trouble is None else f": {trouble}"
+            fault = f"not ready after {process.spec.ready.timeout:g} s{because}"
         case Up(process, vitals) if vitals.healthy is False:
             fault = f"unhealthy: {vitals.trouble}"
         case _:

@@ -57,8 +57,8 @@ def why(unit: Unit, desired: Desired) -> str:
     match unit.state:
         case Starting() | Up() if unit.leaving:
             return f"{_unwanted(unit) or 'being restarted'}; waits until {unit.yields} has gone, which needs it"
-        case Starting():
-            return "not ready yet"
+        case Starting(trouble=trouble):
+            return "not ready yet" if trouble is None else f"not ready yet: {trouble}"
         case Waiting(missing):
             circle = [problem for problem in desired.tangles.get(unit.name, ()) if problem.path == "after"]
             return "; ".join(

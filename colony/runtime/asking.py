@@ -71,7 +71,9 @@ class UntilReady:
             self._trouble = None
             self._tell(Ready(self._pid))
             return None
-        self._trouble = answer.why
+        if answer.why != self._trouble:
+            self._trouble = answer.why
+            self._tell(Probed(self._pid, answer.why))
         pause, self._pause = self._pause, min(self._pause * _GROWTH, LONGEST_PAUSE)
         return max(pause, min(took, LONGEST_PAUSE))  # what is slow to answer costs somebody; half of the time at most
 

@@ -46,14 +46,17 @@ class World(ABC):
 class Contract:
     """To be run over each Checks by a class with a fixture ``world``."""
 
-    def test_ready_is_told_once_and_not_before_it_is(self, world: World) -> None:
+    def test_ready_is_told_once_and_before_it_is_what_it_lacks(self, world: World) -> None:
         world.watch(ONE, ready=True)
         world.pass_time()
-        assert world.told == []
+        [lacking] = world.told
+        assert isinstance(lacking, Probed)
+        assert lacking.pid == ONE
+        assert lacking.trouble
         world.mend(ONE)
-        assert world.told == []
+        assert world.told == [lacking]
         world.pass_time()
-        assert world.told == [Ready(ONE)]
+        assert world.told == [lacking, Ready(ONE)]
 
     def test_what_is_ready_already_is_not_told_before_watch_returns(self, world: World) -> None:
         world.mend(ONE)
@@ -91,16 +94,17 @@ class Contract:
         world.watch(TWO, ready=True)
         world.mend(TWO)
         world.pass_time()
-        assert world.told == [Ready(TWO)]
+        assert [event for event in world.told if event.pid == TWO] == [Ready(TWO)]
+        assert Ready(ONE) not in world.told
 
     def test_a_new_watch_of_a_process_takes_the_place_of_the_old(self, world: World) -> None:
         world.watch(ONE, ready=False)
         world.watch(ONE, ready=True)
         world.pass_time()
-        assert world.told == []
+        assert len(world.told) == 1, "health would be told again and again"
         world.mend(ONE)
         world.pass_time()
-        assert world.told == [Ready(ONE)]
+        assert world.told[1:] == [Ready(ONE)]
 
     def test_health_can_be_watched_from_within_the_news_that_it_is_ready(self, world: World) -> None:
         spec = ProcessSpec(("web",), digest="", config_env=False)
@@ -125,6 +129,7 @@ class Imagined(World):
         self.told = []
         self.checks = FakeChecks()
         self._well: set[Pid] = set()
+        self._told: set[Pid] = set()
 
     def probe(self, pid: Pid) -> Exec:
         return Exec(("true",))
@@ -137,6 +142,9 @@ class Imagined(World):
             if isinstance(watch.what, Readiness):
                 if watch.pid in self._well:
                     watch.is_ready()
+                elif watch.pid not in self._told:
+                    self._told.add(watch.pid)
+                    watch.is_unready()
                 continue
             for _ in range(2):
                 if watch.pid in self._well:

@@ -208,6 +208,14 @@ def test_what_is_not_ready_in_time_has_failed_to_start() -> None:
     assert unit.trouble is None
 
 
+def test_what_it_lacks_is_told_and_is_why_its_start_has_failed() -> None:
+    unit, effects = step(started(SPEC), Probed(PID, "refused"), NOW)
+    assert (unit.state, effects) == (Starting(to(PROCESS, started=NOW, ordered=10.0), NOW + 30, "refused"), ())
+
+    unit, _ = step(unit, Alarm(), NOW + 30)
+    assert unit.trouble == "not ready after 30 s: refused"
+
+
 def test_it_is_given_up_after_so_many_starts_that_never_became_ready() -> None:
     unit = started(to(SPEC, restart=to(POLICY, attempts=1)))
     unit, _ = step(unit, Alarm(), NOW + 30)
@@ -285,7 +293,7 @@ def test_what_is_well_for_a_while_is_forgiven() -> None:
 @pytest.mark.parametrize(
     "unit",
     [
-        to(UNIT, state=STARTING),
+        to(UNIT, state=Starting(to(PROCESS, pid=Pid(7)), 60.0)),
         to(UNIT, state=Up(to(PROCESS, pid=Pid(7)))),
         to(UNIT, state=Up(to(PROCESS, spec=to(SPEC, health=None)))),
         to(UNIT, state=Down(), held=True),

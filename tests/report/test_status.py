@@ -173,6 +173,11 @@ def test_status_tells_of_what_runs() -> None:
         (UNIT, Starting(PROCESS, 120.0), {"state": "starting", "why": "not ready yet", "ready": False}),
         (
             UNIT,
+            Starting(PROCESS, 120.0, "port 80: refused"),
+            {"state": "starting", "why": "not ready yet: port 80: refused", "ready": False},
+        ),
+        (
+            UNIT,
             Waiting((ECHO, Name("db"))),
             {"state": "waiting", "why": "waits for echo, which is not there, db, which is not there", **NOTHING},
         ),
