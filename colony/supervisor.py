@@ -44,6 +44,7 @@ from colony.core.lifecycle import (
     Spawned,
     SpawnFailed,
     Spawning,
+    Starting,
     State,
     Stopping,
     Unit,
@@ -52,6 +53,7 @@ from colony.core.lifecycle import (
     adopted,
     changes,
     deadline,
+    has_said,
     step,
     watched,
 )
@@ -114,6 +116,9 @@ class Memory(Protocol):
 
     def doom(self, name: Name) -> None:
         """Remember that what runs of that name is to be replaced."""
+
+    def said(self, name: Name) -> None:
+        """Remember that what runs of that name has told of being ready."""
 
     def done(self, name: Name, code: int | None) -> None:
         """Remember that it ended, with which exit code, and that its policy wants no more."""
@@ -203,9 +208,6 @@ class Supervisor:
         process = Running(survivor.pid, spec, GENERATION_ADOPTED - survivor.stale, survivor.started)
         # What colony is there for is run anew, as the colony before us ended with it.
         done = survivor.done and not spec.essential
-        state: State = adopted(process)
-        if survivor.done:
-            state = Down(ended=GENERATION_ADOPTED) if done else Down()
         if survivor.alive:
             try:
                 self._spawner.adopt(survivor, spec, lambda event: self.tell(name, event))
@@ -214,6 +216,12 @@ class Supervisor:
                 survivor = attrs.evolve(survivor, alive=False)
             else:
                 log.info("adopted {name} ({pid})", name=name, pid=survivor.pid)
+        # Whoever ended unseen is of no use to others, though what follows is decided later.
+        state: State = Starting(process, None)
+        if survivor.done:
+            state = Down(ended=GENERATION_ADOPTED) if done else Down()
+        elif survivor.alive:
+            state = adopted(process, survivor.said, self._clock.seconds())
         if not survivor.alive and not survivor.done:
             self._ended_unseen.append((name, Exited(survivor.pid, Exit(None), alone=True)))
         self._units = self._units.set(
@@ -529,6 +537,8 @@ class Supervisor:
         self._let_others_go_on(before, after)
         if after.state != before.state or after.last_exit != before.last_exit:
             self._remember_end(after)
+        if has_said(before, after):
+            self._memory.said(name)
         if after.given_up and not before.given_up and after.spec is not None and after.spec.essential:
             self._gave_up(name, after.last_exit if after.trouble is None else None)
         self._telling.happened(before, after, event)

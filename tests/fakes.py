@@ -178,6 +178,7 @@ class FakeMemory:
         self.specs: dict[Name, bytes] = {}
         self.stops: dict[Name, str | None] = {}
         self.doomed: list[Name] = []
+        self.ready: list[Name] = []
         self.finished: dict[Name, int | None] = {}
         self.broken: set[str] = set()
 
@@ -198,6 +199,9 @@ class FakeMemory:
 
     def doom(self, name: Name) -> None:
         self.doomed.append(name)
+
+    def said(self, name: Name) -> None:
+        self.ready.append(name)
 
     def done(self, name: Name, code: int | None) -> None:
         self.finished[name] = code

@@ -19,7 +19,21 @@ import attrs
 from colony.core.desired import Desired
 from colony.core.ending import Ending, advance, again, begin, insist
 from colony.core.health import Vitals, probed
-from colony.core.model import Elapsed, Exec, Exit, Health, Http, Name, Pid, ProcessSpec, Readiness, Tcp, default_ladder
+from colony.core.model import (
+    Elapsed,
+    Exec,
+    Exit,
+    Health,
+    Http,
+    LogLine,
+    Name,
+    Notify,
+    Pid,
+    ProcessSpec,
+    Readiness,
+    Tcp,
+    default_ladder,
+)
 
 # -- states -------------------------------------------------------------------------------------------------
 
@@ -71,11 +85,13 @@ class Starting:
     It runs, and is not ready yet; ``due`` is when its start will have failed, None for never.
 
     ``trouble`` is what the last look found it lacking, None if that is not known.
+    ``unheard``: then it counts as ready instead, as it may have said so while nobody listened.
     """
 
     process: Running
     due: float | None
     trouble: str | None = None
+    unheard: bool = False
 
 
 @attrs.frozen
@@ -431,15 +447,33 @@ def watched(unit: Unit) -> tuple[Running, Readiness | Health] | None:
             return None
 
 
-def adopted(process: Running) -> State:
+def adopted(process: Running, said: bool, now: float) -> State:
     """
-    The state of what was started before us.
+    The state of what was started before us, and runs; ``said``: we know that it has told of being ready.
 
-    Whether it had become ready is asked again where somebody can be asked; what it said of itself is not said twice.
-    It is not ended for being late: nobody knows how late it is.
+    Where somebody can be asked whether it is ready, that is asked again; what it said of itself is not said twice. It
+    is not ended for being late: nobody knows how late it is.
     """
     ready = process.spec.ready
-    return Starting(process, None) if ready and isinstance(ready.probe, Tcp | Http | Exec) else Up(process)
+    if ready is None:
+        return Up(process)
+    match ready.probe:
+        case Tcp() | Http() | Exec():
+            return Starting(process, None)
+        case Elapsed(seconds):
+            return Starting(process, process.started + seconds)
+        case LogLine() | Notify():
+            return Up(process) if said else Starting(process, now + ready.timeout, unheard=True)
+        case _:
+            assert_never(ready.probe)
+
+
+def has_said(before: Unit, after: Unit) -> bool:
+    """Has it told just now of being ready, which it will not do twice?"""
+    if not isinstance(before.state, Starting) or not isinstance(after.state, Up):
+        return False
+    ready = after.state.process.spec.ready
+    return ready is not None and isinstance(ready.probe, LogLine | Notify)
 
 
 def changes(before: Desired, after: Desired, names: Iterable[Name]) -> Iterator[tuple[Name, Event]]:
@@ -651,7 +685,7 @@ def _go_on(unit: Unit, state: Starting | Up, now: float) -> tuple[Unit, tuple[Ef
     match state:
         case Starting(process, due, trouble) if due is not None and now >= due:
             assert process.spec.ready is not None, "only what is to become ready starts for long"
-            if isinstance(process.spec.ready.probe, Elapsed):
+            if state.unheard or isinstance(process.spec.ready.probe, Elapsed):
                 return attrs.evolve(unit, state=Up(process), yields=None), ()
             because = "" if trouble is None else f": {trouble}"
             fault = f"not ready after {process.spec.ready.timeout:g} s{because}"

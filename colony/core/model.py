@@ -251,8 +251,9 @@ class Survivor:
     What a supervisor before this one had started of a name, as far as it was recorded.
 
     ``alive``: it runs; otherwise it ended while nobody looked. ``stale``: a restart had been asked for. ``done``: it
-    had ended before, with exit ``code`` (None: unknown), and its policy wanted no more. ``started`` is on the monotonic
-    clock; ``start_time`` is the kernel's, None where nobody knows it, and tells it from a later one of its pid.
+    had ended before, with exit ``code`` (None: unknown), and its policy wanted no more. ``said``: it had told of being
+    ready. ``started`` is on the monotonic clock; ``start_time`` is the kernel's, None where nobody knows it, and tells
+    it from a later one of its pid.
     """
 
     name: Name
@@ -266,6 +267,7 @@ class Survivor:
     done: bool
     start_time: int | None = None
     code: int | None = None
+    said: bool = False
 
 
 # -- what a message asks for --------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ def _survivor(record: Record, pid: Pid, start_time: int | None, alive: bool) -> 
         done=record.done,
         start_time=start_time,
         code=record.code,
+        said=record.said,
     )
 
 

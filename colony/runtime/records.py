@@ -33,7 +33,7 @@ class Record:
     One start: by its token, of the spec with that digest, the how manieth of its name.
 
     ``pid`` and ``start_time`` (ticks since boot) are None for an intent. ``stale``: a restart was asked for since.
-    ``done``: it ended, with that exit ``code``, and its policy wants no more.
+    ``done``: it ended, with that exit ``code``, and its policy wants no more. ``said``: it has told of being ready.
     """
 
     name: Name
@@ -45,6 +45,7 @@ class Record:
     stale: bool = False
     done: bool = False
     code: int | None = None
+    said: bool = False
 
 
 def head(path: str, size: int) -> bytes | None:
@@ -89,6 +90,11 @@ class Records:
         """What runs of that name is not what is wanted any more, whatever its file says."""
         if name in self._known:
             self._write(attrs.evolve(self._known[name], stale=True))
+
+    def said(self, name: Name) -> None:
+        """It has told of being ready, and will not do so again."""
+        if name in self._known:
+            self._write(attrs.evolve(self._known[name], said=True))
 
     def done(self, name: Name, code: int | None) -> None:
         """It ended, with that exit code, and is not to be started again by the next supervisor either."""

@@ -223,6 +223,10 @@ class StateDirectory:
         """What runs of that name is to be replaced."""
         self.records.doom(name)
 
+    def said(self, name: Name) -> None:
+        """It has told of being ready, and will not do so again."""
+        self.records.said(name)
+
     def done(self, name: Name, code: int | None) -> None:
         """It ended, with that exit code, and its policy wants no more."""
         self.records.done(name, code)

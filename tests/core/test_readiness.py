@@ -39,6 +39,7 @@ from colony.core.lifecycle import (
     Wanted,
     adopted,
     deadline,
+    has_said,
     step,
     watched,
 )
@@ -326,26 +327,54 @@ def test_readiness_is_looked_for_while_it_starts_and_health_while_it_is_up(
     assert (None if found is None else found[1]) == what
 
 
-@pytest.mark.parametrize(
-    ("ready", "asked"),
-    [
-        (None, False),
-        (Readiness(Tcp(80)), True),
-        (Readiness(Http("http://localhost/")), True),
-        (Readiness(Exec(("true",))), True),
-        (Readiness(LogLine("ready")), False),
-        (Readiness(Notify()), False),
-        (Readiness(Elapsed(3)), False),
-    ],
-)
+@pytest.mark.parametrize("probe", [Tcp(80), Http("http://localhost/"), Exec(("true",))])
+@pytest.mark.parametrize("said", [True, False])
 def test_of_what_was_started_before_readiness_is_asked_again_where_somebody_answers(
-    ready: Readiness | None, asked: bool
+    probe: Tcp | Http | Exec, said: bool
 ) -> None:
-    process = to(PROCESS, spec=to(SPEC, ready=ready))
+    process = to(PROCESS, spec=to(SPEC, ready=Readiness(probe)))
 
-    assert adopted(process) == (Starting(process, None) if asked else Up(process))
-    assert deadline(to(UNIT, state=adopted(process))) is None
-    assert step(to(UNIT, state=adopted(process)), Alarm(), 1e9)[0].state == adopted(process)
+    state = adopted(process, said, NOW)
+
+    assert state == Starting(process, None)
+    assert deadline(to(UNIT, state=state)) is None
+    assert step(to(UNIT, state=state), Alarm(), 1e9)[0].state == state
+
+
+@pytest.mark.parametrize("probe", [LogLine("ready"), Notify()])
+def test_what_was_started_before_and_says_so_itself_is_ready_if_it_has_or_had_the_time_to(
+    probe: LogLine | Notify,
+) -> None:
+    process = to(PROCESS, spec=to(SPEC, ready=Readiness(probe, 7)))
+    assert adopted(process, True, NOW) == Up(process)
+
+    unit = to(UNIT, state=adopted(process, False, NOW))
+
+    assert deadline(unit) == NOW + 7
+    assert step(unit, Alarm(), NOW + 6)[0] == unit
+    assert step(unit, Ready(process.pid), NOW + 1)[0].state == Up(process)
+    assert step(unit, Alarm(), NOW + 7) == (to(unit, state=Up(process), since=NOW + 7), ())
+
+
+def test_what_was_started_before_is_ready_when_it_has_run_that_long_all_in_all() -> None:
+    process = to(PROCESS, spec=to(SPEC, ready=Readiness(Elapsed(3))))
+    assert deadline(to(UNIT, state=adopted(process, False, NOW))) == process.started + 3
+
+
+def test_what_was_started_before_and_needs_no_word_is_ready() -> None:
+    process = to(PROCESS, spec=to(SPEC, ready=None))
+    assert adopted(process, False, NOW) == Up(process)
+
+
+@pytest.mark.parametrize(
+    ("probe", "says"), [(LogLine("ready"), True), (Notify(), True), (Tcp(80), False), (Elapsed(3), False)]
+)
+def test_who_says_so_itself_has_said_it_once(probe: Tcp | LogLine | Notify | Elapsed, says: bool) -> None:
+    process = to(PROCESS, spec=to(SPEC, ready=Readiness(probe)))
+    starting, up = to(UNIT, state=Starting(process, None)), to(UNIT, state=Up(process))
+    assert has_said(starting, up) is says
+    assert not has_said(up, up)
+    assert not has_said(starting, starting)
 
 
 # -- others first -----------------------------------------------------------------------------------------------------
