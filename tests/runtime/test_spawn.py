@@ -512,13 +512,21 @@ def test_a_zombie_that_nobody_reaps_is_no_family(make: Make) -> None:
     assert machine.events == [Exited(pid, Exit(3), alone=True)]
 
 
-def test_a_signal_after_the_end_reaches_who_is_left_and_then_nobody(make: Make) -> None:
+def test_a_signal_after_the_end_reaches_who_is_left_and_then_nobody(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine = make()
-    pid = machine.run("/bin/sh", "-c", "sleep 1000 & exit 3")
+    pid = machine.run("/bin/sh", "-c", "sleep 1000 & echo $! > child; exit 3", cwd=str(machine.folder))
+    child = machine.number("child")
     machine.loop.until(lambda: machine.exit_of(pid))
+    by_number: list[tuple[int, int]] = []
+    killpg = os.killpg
+    monkeypatch.setattr(os, "killpg", lambda *given: by_number.append(given) if given[1] else killpg(*given))
     machine.spawner.kill(pid, "TERM")
     machine.await_end(pid)
+    assert not lives(child)
     machine.spawner.kill(pid, "TERM")
+    assert by_number == [], "a number may be a stranger's once nobody has it any more"
 
 
 @AS_ROOT

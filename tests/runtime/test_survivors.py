@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from colony.core.lifecycle import Emptied, Exited, Learned
 from colony.core.model import Exit, Name, Pid, ProcessSpec, RestartPolicy, Survivor
-from colony.runtime import logs, proc
+from colony.runtime import family, logs, proc
 from colony.runtime.adopt import survivors
 from colony.runtime.records import Record
 from tests.runtime.loop import BOUND, Loop, descriptors, lives, said
@@ -116,6 +118,17 @@ def test_whoever_it_leaves_behind_is_told_of_and_can_be_signalled(former: Former
     former.machine.spawner.kill(pid, "TERM")
     former.loop.until(lambda: Emptied(pid) in former.machine.events)
     assert not lives(child)
+
+
+def test_a_signal_is_for_the_process_that_was_seen_and_not_for_a_later_one_of_its_number(former: Former) -> None:
+    pid = former.adopt(former.left("exec sleep 1000"))
+    seen = proc.stat(pid)
+    assert seen is not None
+    family.send(attrs.evolve(seen, start_time=seen.start_time - 1), signal.SIGKILL)
+    former.loop.during(0.05)
+    assert lives(pid)
+    family.send(seen, signal.SIGKILL)
+    former.machine.await_end(pid)
 
 
 def test_one_that_does_not_run_any_more_is_an_error_and_nothing_is_told(former: Former) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.live.driver import AT_ONCE, SLEEP, Colony, alive, stays
+from tests.live.driver import AT_ONCE, SLEEP, Colony, Process, alive, processes, stays
 from tests.live.faults.kit import Shim, needs_gcc
 
 pytestmark = pytest.mark.live
@@ -54,6 +54,35 @@ def test_a_clock_that_is_set_changes_no_timer(place: Colony, shim: Shim, step: i
     place.wait_for(lambda: place.status("web").get("pid") == web)
     since = datetime.fromisoformat(place.status("web")["since"]).timestamp()
     assert abs(since - step - time.time()) < 60, "what is written is what the wall's clock shows"
+
+
+@needs_gcc
+@pytest.mark.parametrize("step", [YEAR, -HOUR])
+def test_a_clock_that_is_set_changes_nothing_for_the_scheduler(place: Colony, step: int) -> None:
+    shim, runs, go = Shim(place.folder), place.folder / "runs", place.folder / "go"
+    # A clock set back would have the next run wait for an hour; one set forward would end the run under way for its age.
+    script = f"echo run >>{runs}; [ -e {go} ] || exec sleep 1000"
+    schedule = ["--arg=sh", "--arg=-c", f"--arg={script}", "--frequency=0.2", "--timeout=1000", "--grace=2"]
+    place.begin("python", "-m", "twisted", "colony-scheduler", *schedule, env=shim.environment)
+    place.wait_for(lambda: runs.exists())
+    [run] = place.wait_for(lambda: [one.pid for one in processes("SHIM_CONTROL=") if is_run(place, one)])
+    shim.step_clock(step)
+    assert stays(lambda: alive(run) and runs.read_text() == "run\n", 1)
+
+    go.touch()
+    os.kill(run, signal.SIGKILL)
+
+    began, before = time.monotonic(), 1
+    place.wait_for(lambda: runs.read_text().count("run") > before + 5)
+    assert 0.8 < time.monotonic() - began < 5, "five times 0.2 s"
+    shim.step_clock(0)
+    before = runs.read_text().count("run")
+    place.wait_for(lambda: runs.read_text().count("run") > before + 2, AT_ONCE)
+
+
+def is_run(place: Colony, one: Process) -> bool:
+    """Is it the command that the scheduler has started?"""
+    return place.supervisor is not None and one.parent == place.supervisor.pid and one.group == one.pid
 
 
 @needs_gcc
