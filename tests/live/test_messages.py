@@ -40,8 +40,9 @@ def test_what_is_no_file_is_said_once_and_stays(colony: Colony) -> None:
     os.mkfifo(colony.messages / "a-fifo")
     (colony.messages / "a-link-to-nothing").symlink_to("nothing")
     (colony.messages / "a-link").symlink_to(outside)
-    with (colony.messages / "a-huge-one").open("wb") as file:
+    with outside.with_name("huge").open("wb") as file:
         file.truncate(100_000_000)
+    outside.with_name("huge").rename(colony.messages / "a-huge-one")
 
     for name in ("a-directory", "a-fifo", "a-link-to-nothing", "a-link", "a-huge-one"):
         assert is_kept_and_said_once(colony, colony.messages / name), name

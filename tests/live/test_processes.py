@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -61,10 +62,10 @@ def test_it_has_its_own_session_clean_signals_and_only_standard_descriptors(colo
 
 
 def test_it_starts_clean_though_the_supervisor_did_not(place: Colony) -> None:
-    """As under nohup, in a shell's background, with a descriptor left open and signals blocked."""
+    """As under nohup, in a shell's background, with a descriptor left open, signals blocked and few descriptors."""
     block = "import os, signal, sys; signal.pthread_sigmask(0, [10, 15, 17]); os.execvp(sys.argv[1], sys.argv[1:])"
     command = ["python", "-m", "twisted", "colony", *place.places]
-    shell = "trap '' HUP INT QUIT TERM PIPE USR1; exec 9<>/dev/null; exec \"$@\""
+    shell = "trap '' HUP INT QUIT TERM PIPE USR1; ulimit -Sn 300; exec 9<>/dev/null; exec \"$@\""
     place.begin("sh", "-c", shell, "sh", "python", "-c", block, *command)
     place.wait_until_it_keeps()
     place.write("web", *SLEEP)
@@ -72,6 +73,9 @@ def test_it_starts_clean_though_the_supervisor_did_not(place: Colony) -> None:
     assert ignored_signals(pid) == set()
     assert signal_set(pid, "SigBlk") == set()
     assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
+    assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == 300
+    assert place.supervisor is not None
+    assert resource.prlimit(place.supervisor.pid, resource.RLIMIT_NOFILE)[0] > 300
     assert place.stop() == -signal.SIGTERM
 
 

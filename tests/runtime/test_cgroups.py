@@ -171,7 +171,10 @@ def test_members_are_those_in_it_and_below_but_for_us_and_for_strangers(
 ) -> None:
     place = tree.cgroup("x", pids=f"{os.getpid()}\n0\n")
     tree.cgroup("x/y", pids=f"{sleeper.pid}\n")
-    assert Cgroup(str(place)).members() == (proc.stat(sleeper.pid),)
+    [found] = Cgroup(str(place)).members()
+    known = proc.stat(sleeper.pid)
+    assert known is not None
+    assert (found.pid, found.start_time) == (sleeper.pid, known.start_time)
 
 
 def test_a_number_that_has_left_the_cgroup_while_it_was_looked_at_is_nobodys(
