@@ -10,6 +10,7 @@ import os
 import sys
 from collections import namedtuple
 from importlib import import_module
+from keyword import iskeyword
 
 from colony.cli import arguments
 from colony.cli.output import Output
@@ -23,7 +24,12 @@ INTERRUPTED = 130
 
 
 class Verb(namedtuple("Verb", ("module", "usage", "summary"))):
-    """Where a verb is: the function of its name in ``colony.cli.MODULE``, its options in ``options`` there."""
+    """
+    Where a verb is: the function of its name in ``colony.cli.MODULE``, its options in ``options`` there.
+
+    In ``usage``, words with ``|`` between them are the ones to choose from, NAME is a process and PATH or FILE a file:
+    completion is made of it.
+    """
 
     __slots__ = ()
     module: str
@@ -37,6 +43,7 @@ VERBS = {
     "add": Verb("add", _COMMAND, "write a process file; the same again changes nothing"),
     "remove": Verb("remove", "NAME...", "delete process files; their processes stop"),
     "validate": Verb("validate", "[PATH...]", "say all that is wrong with process files"),
+    "import": Verb("imports", "supervisord|procfile|circus FILE", "write process files for another's configuration"),
     "diff": Verb("diff", "[NAME...]", "say where the files differ from what runs"),
     "restart": Verb("ask", "NAME...", "have new instances started"),
     "restart-all": Verb("ask", "", "the same for every process that is not stopped"),
@@ -106,8 +113,13 @@ def _main(argv: list[str], output: Output) -> int:
         options.messages or os.environ.get("COLONY_MESSAGES") or None,
         options.state or os.environ.get("COLONY_STATE") or None,
     )
-    code: int = getattr(module, verb.replace("-", "_"))(places, words, options, output)
+    code: int = getattr(module, _function(verb))(places, words, options, output)
     return code
+
+
+def _function(verb: str) -> str:
+    """``restart_group`` for ``restart-group``, ``import_`` for ``import``."""
+    return f"{verb}_" if iskeyword(verb) else verb.replace("-", "_")
 
 
 def _overview() -> str:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-FLAGS = frozenset("-h --help --version --json --dry-run --diff --wait --no-answer --essential".split())
+FLAGS = frozenset(
+    "-h --help --version --json --dry-run --diff --wait --no-answer --essential --all --order --expand-env".split()
+)
 """The options that take no value; every other one takes the next word, whatever that looks like."""
 
 _MARK = "="
