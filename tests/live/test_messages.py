@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -73,10 +74,13 @@ def test_what_is_no_request_and_never_will_be_is_refused_at_once(colony: Colony)
 def test_an_unknown_name_is_waited_for_then_refused_aloud_and_keeps_nobody_waiting(colony: Colony) -> None:
     colony.write("web", *SLEEP)
     colony.runs("web")
+    began = time.monotonic()
     asked = colony.ask("RESTART", name="typo", by="somebody")
     colony.obeys_at_once()
 
     answer = colony.answer(asked)
+
+    assert time.monotonic() - began > 1.8, "it has two seconds to appear"
 
     assert (answer["code"], answer["by"]) == (4, "somebody")
     assert "typo" in answer["error"]
@@ -86,6 +90,8 @@ def test_an_unknown_name_is_waited_for_then_refused_aloud_and_keeps_nobody_waiti
 
 def test_a_name_that_comes_right_after_its_message_is_not_unknown(colony: Colony) -> None:
     asked = colony.ask("RESTART", name="web")
+    assert colony.answer(colony.ask("SCAN"))["ok"], "the one before it has been looked at"
+    assert (colony.messages / asked).exists()
     colony.write("web", *SLEEP)
     assert colony.answer(asked)["ok"]
     colony.runs("web", seconds=AT_ONCE)

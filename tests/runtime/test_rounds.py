@@ -108,6 +108,13 @@ def test_an_add_and_a_request_in_one_breath_are_taken_in_that_order(walk: Walk) 
         walk.await_told(f"changed web{number}", f"obeyed {number}")
 
 
+def test_what_is_added_after_it_has_rung_for_a_message_comes_before_that(walk: Walk) -> None:
+    walk.ask("1")  # rings first, and is handled first
+    walk.write("web")
+    walk.ask("2")
+    walk.await_told("changed web", "obeyed 1", "obeyed 2")
+
+
 def test_a_change_is_seen_long_before_the_next_full_look(walk: Walk) -> None:
     taken = []
     for number in range(20):

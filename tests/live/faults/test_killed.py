@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.live.driver import SLEEP, Colony, alive, stays
+from tests.live.driver import MARK, SLEEP, Colony, alive, processes, stays
 from tests.live.faults.kit import environment_of_a_countdown, environment_of_a_death
 
 pytestmark = pytest.mark.live
@@ -79,11 +79,16 @@ def test_between_a_start_and_its_record_when_the_environment_is_overwritten(plac
     place.write("web", "env", "-i", f"COLONY_LIVE_TEST={place.folder}", "/bin/sleep", "1001")
     dies_at(place, LAUNCH, "after")
     is_dead(place)
+
+    def there() -> list[int]:
+        return [one.pid for one in processes(f"{MARK}={place.folder}\0") if one.environ.keys() == {MARK, ""}]
+
+    [pid] = place.wait_for(there)
     place.start()
 
     place.wait_for(lambda: place.status("web").get("state") == "running")
-    pid = place.status("web")["pid"]
-    assert place.status("web")["starts"] == 1
+    assert place.status("web")["pid"] == pid
+    assert there() == [pid]
     place.remove("web")
     place.wait_for(lambda: not alive(pid))
 

@@ -60,7 +60,7 @@ def test_a_clock_that_is_set_changes_no_timer(place: Colony, shim: Shim, step: i
 @pytest.mark.parametrize("step", [YEAR, -HOUR])
 def test_a_clock_that_is_set_changes_nothing_for_the_scheduler(place: Colony, step: int) -> None:
     shim, runs, go = Shim(place.folder), place.folder / "runs", place.folder / "go"
-    # A clock set back would have the next run wait for an hour; one set forward would end the run under way for its age.
+    # Set back, the clock would have the next run wait for an hour; set forward, the run under way end for its age.
     script = f"echo run >>{runs}; [ -e {go} ] || exec sleep 1000"
     schedule = ["--arg=sh", "--arg=-c", f"--arg={script}", "--frequency=0.2", "--timeout=1000", "--grace=2"]
     place.begin("python", "-m", "twisted", "colony-scheduler", *schedule, env=shim.environment)
