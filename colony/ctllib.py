@@ -14,18 +14,22 @@ import time
 from collections import namedtuple
 
 from colony import atomic
-from colony.core import check
+from colony.core import check, standing
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost ctl 4 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, Literal
+    from typing import Any, Literal, overload
 
     from colony.core.check import Problem
+    from colony.core.standing import Verdict as Judgement
 
     # Any is a JSON value here. A judge looks at one name's status (None: there is none) and whether it is known to be
-    # newer than what was asked; True: it is as it should be; it raises Refused for what will never be.
-    _Judge = Callable[[str, "dict[str, Any] | None", bool], bool]
+    # newer than what was asked.
+    _Judge = Callable[[str, "dict[str, Any] | None", bool], Judgement]
+
+    # Hears of each name that is as it should be, at once, and its status then.
+    Done = Callable[[str, "dict[str, Any] | None"], None]
 
 ANSWER_SECONDS = 10.0
 WAIT_SECONDS = 60.0
@@ -370,9 +374,26 @@ def restart_all(places: Places, by: str | None = None) -> str:
 restartAll = restart_all  # the name that old callers know
 
 
-def restart_group(places: Places, group: str, by: str | None = None) -> str:
-    """Ask the same for every process of a group that is not stopped."""
-    return ask(places, "RESTART-GROUP", by, group=group)
+if TYPE_CHECKING:
+
+    @overload
+    def restart_group(places: Places, group: str, by: str | None = None) -> str: ...
+
+    @overload
+    def restart_group(
+        places: Places, group: str, by: str | None = None, *, rolling: Literal[True], timeout: float = WAIT_SECONDS
+    ) -> Rolled: ...
+
+
+def restart_group(
+    places: Places, group: str, by: str | None = None, *, rolling: bool = False, timeout: float = WAIT_SECONDS
+) -> str | Rolled:
+    """
+    Ask the same for every process of a group that is not stopped; with ``rolling`` see it done, one by one, by `roll`.
+
+    ``timeout``, in seconds, is for each of them then.
+    """
+    return roll(places, [group], by, timeout) if rolling else ask(places, "RESTART-GROUP", by, group=group)
 
 
 def start(places: Places, name: str | None = None, group: str | None = None, by: str | None = None) -> str:
@@ -630,15 +651,15 @@ def wait(places: Places, names: Sequence[str], what: str = "ready", timeout: flo
     """
     Return when all of ``names`` are ``running``, ``ready``, ``stopped`` (no process left) or ``done``.
 
-    Raises Refused: 1 if one fails meanwhile, 4 if there is none of that name, 5 if no supervisor is alive (any
-    more), 124 after ``timeout`` seconds; each says how the name stood.
+    Raises Refused: 1 as soon as one fails, 4 if there is none of that name, 5 if no supervisor is alive (any more),
+    124 after ``timeout`` seconds; each says how the name stood.
     """
     if what not in _REACHED:
         raise Refused(f"cannot wait for {what[:40]!r}: only for {', '.join(_REACHED)}", code=INVALID)
     must_be_alive(places)
     reached = _REACHED[what]
 
-    def judge(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
+    def judge(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
         if told is None:
             # A file that is there has its status soon; what has neither is gone, or never was.
             if what != "stopped" and not (places.config is not None and _files(_config(places), name)):
@@ -646,30 +667,17 @@ def wait(places: Places, names: Sequence[str], what: str = "ready", timeout: flo
             return what == "stopped"
         if reached(told):
             return True
-        if told["state"] == "failed":
-            raise Refused(f"{name} failed: {told['why']}")
-        return False
+        return f"{name} failed: {told['why']}" if told["state"] == "failed" else False
 
-    _await(places, names, judge, "", timeout)
+    _await(places, names, judge, "", timeout, patient=False)
 
 
-def _is_running(told: Mapping[str, Any]) -> bool:
-    return bool(told["state"] == "running")
-
-
-def _is_ready(told: Mapping[str, Any]) -> bool:
-    return _is_running(told) and told["ready"] is not False
-
-
-def _is_stopped(told: Mapping[str, Any]) -> bool:
-    return told["pid"] is None and told["state"] in ("stopped", "failed", "waiting")
-
-
-def _is_done(told: Mapping[str, Any]) -> bool:
-    return _is_stopped(told) and bool(told["state"] == "stopped")
-
-
-_REACHED = {"running": _is_running, "ready": _is_ready, "stopped": _is_stopped, "done": _is_done}
+_REACHED = {
+    "running": standing.is_running,
+    "ready": standing.is_ready,
+    "stopped": standing.is_stopped,
+    "done": standing.is_done,
+}
 
 
 def now() -> str:
@@ -700,42 +708,46 @@ def effect(
     before: Mapping[str, int],
     asked: str,
     timeout: float = WAIT_SECONDS,
+    done: Done | None = None,
 ) -> None:
     """
-    Return when an accepted message has had its effect on every one of ``names``.
+    Return when accepted messages of one kind have had their effect on every one of ``names``.
 
-    ``before`` is `starts` and ``asked`` is `now`, both taken before the message was written. Raises Refused as
-    `wait` does; a start that ends in a backoff has failed.
+    ``before`` is `starts` and ``asked`` is `now`, both taken before the first message was written; ``done`` hears of
+    each name that is as it should be, and its status then. Raises Refused as `wait` does, but hears everybody out
+    first; a start that ends in a backoff has failed.
     """
     success = {name: _success(places, name) for name in names}
 
-    def restarted(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
+    def restarted(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
         if told is None:
             return False
         if told["starts"] > before.get(name, 0):
-            return _outcome(name, told, True, asked, success[name])
+            return standing.outcome(name, told, True, asked, success[name])
         # A start that never came about is not counted.
-        return told["state"] in ("backoff", "failed") and _outcome(name, told, fresh, asked, success[name])
+        return told["state"] in ("backoff", "failed") and standing.outcome(name, told, fresh, asked, success[name])
 
-    def started(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
-        return told is not None and fresh and _outcome(name, told, fresh, asked, success[name])
+    def started(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
+        return told is not None and fresh and standing.outcome(name, told, fresh, asked, success[name])
 
-    def stopped(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
-        return told is None or (fresh and _is_stopped(told))
+    def stopped(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
+        return told is None or (fresh and standing.is_stopped(told))
 
     judges: dict[str, _Judge] = {"RESTART": restarted, "START": started, "STOP": stopped}
     judge = judges.get(kind.partition("-")[0])
     if judge is not None:
-        _await(places, names, judge, asked, timeout)
+        _await(places, names, judge, asked, timeout, done)
 
 
 def in_force(places: Places, name: str, digest: str, asked: str, timeout: float = WAIT_SECONDS) -> None:
     """Return when the definition of that digest runs, and is ready; raises Refused as `effect` does."""
     success = _success(places, name)
 
-    def judge(name: str, told: dict[str, Any] | None, fresh: bool) -> bool:
+    def judge(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
         # One that does not run has no digest; what keeps it from running is known to be about this one if it is fresh.
-        return told is not None and told["digest"] in (None, digest) and _outcome(name, told, fresh, asked, success)
+        if told is None or told["digest"] not in (None, digest):
+            return False
+        return standing.outcome(name, told, fresh, asked, success)
 
     _await(places, [name], judge, asked, timeout)
 
@@ -743,24 +755,6 @@ def in_force(places: Places, name: str, digest: str, asked: str, timeout: float 
 def gone(places: Places, names: Sequence[str], timeout: float = WAIT_SECONDS) -> None:
     """Return when nothing is left of removed processes."""
     _await(places, names, lambda name, told, fresh: told is None, "", timeout)
-
-
-def _outcome(name: str, told: Mapping[str, Any], fresh: bool, asked: str, success: Collection[int]) -> bool:
-    """
-    Has a start come to its good end: running and ready, or over and well done?
-
-    Raises Refused if to a bad one; one that is not ``fresh`` tells of an earlier start.
-    """
-    if _is_ready(told):
-        return True
-    if not fresh or told["state"] not in ("stopped", "backoff", "failed"):
-        return False
-    last = told["last_exit"]
-    over = told["state"] == "stopped" and last is not None and last["code"] in success
-    # Where a STOP is in force it is not wanted; one whose run is over is, or ran just now.
-    if over and (told["wanted"] or last["at"] >= asked):
-        return True
-    raise Refused(f"{name} {'is stopped' if told['state'] == 'stopped' else 'failed'}: {told['why']}")
 
 
 def _success(places: Places, name: str) -> Collection[int]:
@@ -776,30 +770,59 @@ def _success(places: Places, name: str) -> Collection[int]:
 _LAG = 0.15
 """Seconds after which a status file is surely newer than an answer: the supervisor writes it within 0.05."""
 
+_TOLD = 10
+"""Names at most that a line tells of; the others are counted."""
 
-def _await(places: Places, names: Sequence[str], judge: _Judge, asked: str, timeout: float) -> None:
-    """Look at the status of every name until ``judge`` has been content with each once."""
-    pending = list(dict.fromkeys(map(check_name, names)))
+
+def _await(
+    places: Places,
+    names: Sequence[str],
+    judge: _Judge,
+    asked: str,
+    timeout: float,
+    done: Done | None = None,
+    patient: bool = True,
+) -> None:
+    """
+    Look at the status of every name until ``judge`` has been content with each once.
+
+    For what will never be: Refused, once nobody is left to wait for, or at once if we are not ``patient``.
+    """
+    pending: dict[str, dict[str, Any] | None] = dict.fromkeys(map(check_name, names))
+    failures: list[str] = []
     directory = os.path.join(state_directory(places), "status")
-    told: dict[str, Any] | None = None
     for elapsed in _ticks(places, timeout):
-        while pending:
-            told = _status(directory, pending[0])
+        for name in list(pending):
+            told = pending[name] = _status(directory, name)
             fresh = elapsed > _LAG or (told is not None and told["since"] >= asked)
-            if not judge(pending[0], told, fresh):
-                break
-            del pending[0]
-        if not pending:
-            return
-    how = "has no status yet" if told is None else f"is {told['state']}" + (f": {told['why']}" if told["why"] else "")
-    raise Refused(f"timed out: {pending[0]} {how}", code=LATE)
+            judged = judge(name, told, fresh)
+            if judged is False:
+                continue
+            del pending[name]
+            if isinstance(judged, str):
+                failures.append(judged)
+            elif done is not None:
+                done(name, told)
+        if not pending or (failures and not patient):
+            break
+    else:
+        late = [f"{name} {standing.described(told)}" for name, told in pending.items()]
+        raise Refused(_line([f"timed out: {late[0]}", *late[1:], *failures]), code=LATE)
+    if failures:
+        raise Refused(_line(failures))
+
+
+def _line(parts: Sequence[str]) -> str:
+    more = [f"and {len(parts) - _TOLD} more"] if len(parts) > _TOLD else []
+    return "; ".join([*parts[:_TOLD], *more])
 
 
 def _ticks(places: Places, timeout: float) -> Iterator[float]:
     """
     The seconds since the first look, at each moment to look again: soon at first, then every 50 ms, once at the end.
 
-    Raises Refused with code 5 when no supervisor is alive any more.
+    Where a look takes long, half of the time is spent on looking. Raises Refused with code 5 when no supervisor is
+    alive any more.
     """
     begun = time.monotonic()
     pause, asked_alive, elapsed = 0.005, 0.0, 0.0
@@ -810,6 +833,160 @@ def _ticks(places: Places, timeout: float) -> Iterator[float]:
         if elapsed - asked_alive > 0.25:
             must_be_alive(places)
             asked_alive = elapsed
-        time.sleep(min(pause, timeout - elapsed))
+        took = time.monotonic() - begun - elapsed
+        time.sleep(max(0.0, min(max(pause, took), timeout - elapsed - took)))
         pause = min(pause * 1.2, 0.05)
         elapsed = time.monotonic() - begun
+
+
+# -- one after another --------------------------------------------------------------------------------------
+
+
+class Rolled(namedtuple("Rolled", ("restarted", "skipped", "failed", "untouched"))):
+    """What a rolling restart has done: names in its order; ``failed`` is who did not come back, None if nobody."""
+
+    __slots__ = ()
+    restarted: tuple[str, ...]
+    skipped: tuple[str, ...]
+    failed: str | None
+    untouched: tuple[str, ...]
+
+
+class Halted(Refused):
+    """A rolling restart did not go on, so that no more than one process is out of order; ``rolled`` says who is."""
+
+    def __init__(self, message: str, rolled: Rolled, code: int) -> None:
+        super().__init__(message, code=code)
+        self.rolled = rolled
+
+
+def roll(
+    places: Places,
+    groups: Sequence[str],
+    by: str | None = None,
+    timeout: float = WAIT_SECONDS,
+    done: Callable[[str, bool], None] | None = None,
+) -> Rolled:
+    """
+    Restart the processes of groups one by one, those first that others need (``after``).
+
+    Each has to run and be ready, and not unhealthy, within ``timeout`` seconds before the next; or to have ended well,
+    if it is to run once. Of whom nobody knows when it is ready, its first second (``restart.threshold``) has to pass.
+    What is stopped is skipped. ``done`` hears each name, and whether it was restarted.
+
+    Raises Refused with code 4 for a group without processes, with 5 if no supervisor is alive; `Halted` where one
+    does not come back, or would not as it needs one that is not ready: the others stay as they are.
+    """
+    must_be_alive(places)
+    pending, needs = _members(places, groups)
+    directory = os.path.join(state_directory(places), "status")
+    restarted: list[str] = []
+    skipped: list[str] = []
+    while pending:
+        name = pending.pop(0)
+        told = _status(directory, name)
+        stands = told is not None and told["wanted"] and told["state"] != "stopped"
+        if told is not None and stands:
+            if (need := _unready(directory, needs[name])) is not None:  # it would go, and not come back
+                rolled = Rolled(tuple(restarted), tuple(skipped), None, (name, *pending))
+                raise _halted(f"{name} needs {need}, which is not ready", rolled)
+            try:
+                _restart_one(places, name, told["starts"], by, timeout)
+            except Refused as refused:
+                rolled = Rolled(tuple(restarted), tuple(skipped), name, tuple(pending))
+                raise _halted(str(refused), rolled, DEAD if refused.code == DEAD else 1) from None
+        (restarted if stands else skipped).append(name)
+        if done is not None:
+            done(name, stands)
+    return Rolled(tuple(restarted), tuple(skipped), None, ())
+
+
+def _restart_one(places: Places, name: str, before: int, by: str | None, timeout: float) -> None:
+    left = countdown(timeout)
+    asked = now()
+    accepted(answer(places, restart(places, name, by), left()), f"restart {name}")
+    begun = {}
+
+    def done(name: str, told: dict[str, Any] | None) -> None:
+        begun[name] = told
+
+    effect(places, "RESTART", [name], {name: before}, asked, left(), done)
+    first = begun[name]
+    success = _success(places, name)
+    untried = countdown(_trial(places, name))
+
+    def settled(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
+        if told is None or first is None or told["starts"] != first["starts"]:
+            return f"{name} did not go on"
+        if told["state"] == "running" and told["health"] == "unhealthy":
+            return f"{name} is unhealthy"
+        judged = standing.outcome(name, told, True, asked, success)
+        return judged if judged is not True or told["state"] != "running" else untried() == 0
+
+    _await(places, [name], settled, asked, left())
+
+
+def _trial(places: Places, name: str) -> float:
+    """Seconds that a process has to live before it is believed: none where it is known when it is ready."""
+    for verdict in definitions(places, name):
+        if not verdict.problems:
+            policy = verdict.value.get("restart", {})
+            return 0.0 if "ready" in verdict.value else float(policy.get("threshold", _THRESHOLD))
+    return _THRESHOLD
+
+
+_THRESHOLD = 1.0
+"""Seconds that are a life where the file does not say so."""
+
+
+def _halted(why: str, rolled: Rolled, code: int = 1) -> Halted:
+    restarted, untouched = (", ".join(names) or "none" for names in (rolled.restarted, rolled.untouched))
+    message = f"the rolling restart is halted: {why}; restarted: {restarted}; not touched: {untouched}"
+    return Halted(message, rolled, code)
+
+
+def _unready(directory: str, names: Iterable[str]) -> str | None:
+    """The first of those names that is of no use to who needs it."""
+    for name in names:
+        told = _status(directory, name)
+        if told is None or not (told["ready"] or standing.is_ready(told)):
+            return name
+    return None
+
+
+def _members(places: Places, groups: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Who is in any of these groups, as the files say, those first whom others need; and whom each name needs."""
+    values = {
+        verdict.name: verdict.value
+        for verdict in _directory(_config(places))
+        if isinstance(verdict.value, dict) and not check.name_problem(verdict.name)
+    }
+    # A bad file may be of a group all the same: its last good definition is in force.
+    names = {group: [name for name, value in values.items() if group in _texts(value, "group")] for group in groups}
+    for group, found in names.items():
+        if not found:
+            raise Refused(f"no process is in group {group}", code=UNKNOWN)
+    needs = {name: _texts(value, "after") for name, value in values.items()}
+    return standing.needed_first({name for found in names.values() for name in found}, needs), needs
+
+
+def _texts(value: Mapping[str, Any], key: str) -> list[str]:
+    found = value.get(key)
+    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+
+
+# -- is all well? -------------------------------------------------------------------------------------------
+
+
+def health(places: Places, names: Sequence[str] | None = None) -> dict[str, str]:
+    """
+    What is wrong, by name (``is in backoff: ...``), of all processes or of ``names``; empty if all is well.
+
+    Well is what runs and is ready and not unhealthy, what a STOP keeps from running, and what has ended well and is
+    not to run again. Raises Refused with code 5 if no supervisor is alive, with 1 if it tells nothing, with 4 for a
+    name that has none.
+    """
+    if not supervisor(places):
+        raise Refused(f"nothing is known: the supervisor has told nothing in {state_directory(places)}")
+    found = {name: standing.trouble(told) for name, told in status(places, names).items()}
+    return {name: trouble for name, trouble in found.items() if trouble is not None}

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from colony import ctllib
 from colony.core import check
 from colony.ctllib import Places, Refused
-from tests.cli.standin import StandIn
+from tests.cli.standin import Message, StandIn
 
 
 @pytest.fixture
@@ -627,6 +627,8 @@ def test_diff_tells_where_files_and_processes_differ(colony: StandIn) -> None:
     ("what", "before", "after"),
     [
         ("running", {"state": "starting"}, {"state": "running", "ready": False}),
+        ("running", {"state": "waiting"}, {"state": "starting", "pid": 4321, "ready": False}),
+        ("ready", {"state": "starting", "pid": 4321, "ready": False}, {"state": "running", "ready": True}),
         ("ready", {"state": "running", "ready": False}, {"state": "running", "ready": True}),
         ("ready", {"state": "backoff"}, {"state": "running", "ready": None}),
         ("stopped", {"state": "stopping"}, {"state": "stopped", "wanted": False}),
@@ -656,6 +658,35 @@ def test_wait_waits_for_every_name(colony: StandIn) -> None:
     colony.tell("echo", "starting")
     with pytest.raises(Refused, match="echo is starting"):
         ctllib.wait(colony.places, ["web", "echo", "web"], timeout=0.05)
+
+
+def test_a_timeout_says_of_each_that_is_waited_for_still_how_it_stands(colony: StandIn) -> None:
+    colony.tell("web")
+    colony.tell("echo", "waiting", why="waits for queue")
+    colony.tell("queue", "starting", why="not ready yet")
+    ctllib.add(colony.places, "new", "sleep", [])
+    with pytest.raises(Refused) as caught:
+        ctllib.wait(colony.places, ["web", "echo", "queue", "new"], timeout=0.05)
+    assert str(caught.value) == (
+        "timed out: echo is waiting: waits for queue; queue is starting: not ready yet; new has no status yet"
+    )
+
+
+def test_of_many_that_are_waited_for_still_some_are_told_and_all_counted(colony: StandIn) -> None:
+    names = [f"web{number}" for number in range(12)]
+    for name in names:
+        colony.tell(name, "starting", why="")
+    with pytest.raises(Refused) as caught:
+        ctllib.wait(colony.places, names, timeout=0.05)
+    assert str(caught.value).endswith("; web9 is starting; and 2 more")
+
+
+def test_one_that_fails_ends_the_waiting_for_those_before_it(colony: StandIn) -> None:
+    colony.tell("web", "starting")
+    soon(colony.tell, "echo", "failed", why="given up")
+    colony.tell("echo", "starting")
+    with pytest.raises(Refused, match=r"^echo failed: given up$"):
+        ctllib.wait(colony.places, ["web", "echo"], timeout=20)
 
 
 @pytest.mark.parametrize("what", ["running", "ready", "done"])
@@ -757,6 +788,38 @@ def test_a_stop_is_done_when_no_process_is_left(colony: StandIn) -> None:
     effect(colony, "STOP")
 
 
+def test_a_stop_is_not_done_while_it_waits_until_others_have_gone(colony: StandIn) -> None:
+    colony.tell("web", "stopping", since=LONG_AGO, why="a STOP is in force; waits until worker has gone")
+    with pytest.raises(Refused, match="web is stopping: a STOP is in force; waits until worker has gone"):
+        effect(colony, "STOP", 0.3)
+    soon(colony.tell, "web", "stopped", wanted=False)
+    effect(colony, "STOP")
+
+
+def test_each_that_is_done_is_told_at_once(colony: StandIn) -> None:
+    colony.tell("a", "stopped", wanted=False)
+    colony.tell("b", "stopping")
+    told: list[tuple[str, str]] = []
+
+    def done(name: str, status: dict[str, Any] | None) -> None:
+        told.append((name, status["state"] if status else "gone"))
+        if name == "a":
+            colony.forget("b")
+
+    ctllib.effect(colony.places, "STOP", ["b", "a"], {}, ctllib.now(), 10, done)
+    assert told == [("a", "stopped"), ("b", "gone")]
+
+
+def test_who_fails_does_not_keep_the_others_from_being_waited_for(colony: StandIn) -> None:
+    colony.tell("a", "failed", why="given up", starts=2)
+    soon(colony.tell, "b", starts=2, after=0.2)
+    soon(colony.tell, "c", "failed", why="too", starts=2, after=0.1)
+    with pytest.raises(Refused) as caught:
+        ctllib.effect(colony.places, "RESTART", ["a", "b", "c"], dict.fromkeys("abc", 1), ctllib.now(), 10)
+    assert (str(caught.value), caught.value.code) == ("a failed: given up; c failed: too", 1)
+    assert ctllib.status(colony.places)["b"]["starts"] == 2
+
+
 def test_a_status_from_before_the_stop_is_not_believed_at_once(colony: StandIn) -> None:
     """It was stopped, and started again in the same breath: the file still says stopped."""
     colony.tell("web", "stopped", since=LONG_AGO)
@@ -800,3 +863,206 @@ def test_gone_is_without_a_status(colony: StandIn) -> None:
     colony.tell("web", "stopping")
     soon(colony.forget, "web")
     ctllib.gone(colony.places, ["web"], 10)
+
+
+# -- one after another
+
+
+READY = {"tcp": 1}
+
+
+class Group:
+    """Processes of one group, restarted as a supervisor would; ``fate`` says what becomes of a name, else it runs."""
+
+    def __init__(self, colony: StandIn, **after: list[str]) -> None:
+        self.colony = colony
+        self.fate: dict[str, dict[str, Any]] = {}
+        self.order: list[str] = []
+        for name, needs in after.items():
+            self.add(name, after=needs, ready=READY)
+        colony.reply = self.obey
+
+    def add(self, name: str, **keys: Any) -> None:
+        ctllib.add(self.colony.places, name, "sleep", [], group=["g"], **keys)
+        self.colony.tell(name, ready=True)
+
+    def obey(self, message: Message) -> dict[str, Any]:
+        assert message["type"] == "RESTART", message
+        name = message["name"]
+        self.order.append(name)
+        fate: dict[str, Any] = {"state": "running", "ready": True, "starts": self.order.count(name) + 1}
+        soon(self.colony.tell, name, **fate | self.fate.get(name, {}))
+        return {"names": [name]}
+
+
+def test_a_rolling_restart_is_one_by_one_needed_ones_first(colony: StandIn) -> None:
+    group = Group(colony, web=["queue"], clock=["web"], queue=[])
+    ctllib.add(colony.places, "other", "sleep", [])
+    seen: list[tuple[str, bool]] = []
+    rolled = ctllib.roll(colony.places, ["g"], done=lambda name, restarted: seen.append((name, restarted)))
+    assert group.order == ["queue", "web", "clock"]
+    assert rolled == (("queue", "web", "clock"), (), None, ())
+    assert seen == [("queue", True), ("web", True), ("clock", True)]
+
+
+def test_the_next_is_not_asked_before_one_is_ready(colony: StandIn) -> None:
+    group = Group(colony, a=[], b=[])
+    group.fate["a"] = {"state": "starting", "pid": 4321, "ready": False}
+    late = soon(colony.tell, "a", starts=2, ready=True, after=0.5)
+    begun = time.monotonic()
+    ctllib.restart_group(colony.places, "g", rolling=True)
+    assert group.order == ["a", "b"]
+    assert time.monotonic() - begun >= 0.5
+    late.join()
+
+
+def test_what_is_stopped_or_not_there_yet_is_skipped(colony: StandIn) -> None:
+    group = Group(colony, a=[], b=[], c=[], d=[], e=[])
+    colony.tell("a", "stopped", wanted=False)
+    colony.tell("b", "stopping", wanted=False)
+    colony.tell("c", "stopped", wanted=True)
+    colony.forget("d")
+    rolled = ctllib.restart_group(colony.places, "g", rolling=True)
+    assert (rolled.restarted, rolled.skipped, group.order) == (("e",), ("a", "b", "c", "d"), ["e"])
+
+
+@pytest.mark.parametrize(
+    ("fate", "why"),
+    [
+        ({"state": "backoff", "why": "exited with code 1"}, "b failed: exited with code 1"),
+        ({"state": "failed", "why": "given up"}, "b failed: given up"),
+        ({"state": "starting", "ready": False, "why": "not ready yet"}, "timed out: b is starting: not ready yet"),
+        ({"state": "running", "health": "unhealthy"}, "b is unhealthy"),
+        ({"starts": 1}, "timed out: b is running"),
+    ],
+)
+def test_a_failure_halts_a_rolling_restart_and_says_who_is_where(
+    colony: StandIn, fate: dict[str, Any], why: str
+) -> None:
+    group = Group(colony, a=[], b=[], c=["b"], d=[])
+    group.fate["b"] = fate
+    with pytest.raises(ctllib.Halted) as caught:
+        ctllib.roll(colony.places, ["g"], timeout=0.4)
+    assert group.order == ["a", "b"]
+    assert str(caught.value).startswith(f"the rolling restart is halted: {why}")
+    assert str(caught.value).endswith("; restarted: a; not touched: c, d")
+    assert caught.value.rolled == (("a",), (), "b", ("c", "d"))
+    assert caught.value.code == 1
+
+
+def test_one_that_would_not_come_back_is_not_touched(colony: StandIn) -> None:
+    group = Group(colony, a=[], b=["away"], c=[])
+    with pytest.raises(ctllib.Halted, match="b needs away, which is not ready; restarted: a; not touched: b, c"):
+        ctllib.roll(colony.places, ["g"])
+    colony.tell("away", "starting", ready=False)
+    with pytest.raises(ctllib.Halted) as caught:
+        ctllib.roll(colony.places, ["g"])
+    assert (caught.value.rolled, caught.value.code) == ((("a",), (), None, ("b", "c")), 1)
+    assert "b" not in group.order
+
+    colony.tell("away", "stopped", wanted=False, ready=True)  # it ran once, and ended well
+    assert ctllib.roll(colony.places, ["g"]).restarted == ("a", "b", "c")
+
+
+def test_a_refusal_halts_it_too(colony: StandIn) -> None:
+    Group(colony, a=[], b=[])
+    colony.reply = lambda message: {"ok": False, "code": 4, "error": "no such process: a"}
+    with pytest.raises(ctllib.Halted, match="no such process: a; restarted: none; not touched: b") as caught:
+        ctllib.roll(colony.places, ["g"])
+    assert caught.value.code == 1
+
+
+def test_where_nobody_knows_when_it_is_ready_its_early_death_halts_it(colony: StandIn) -> None:
+    group = Group(colony)
+    group.add("a", restart={"threshold": 0.5})
+    group.add("b", restart={"threshold": 0.5})
+
+    def obey(message: Message) -> dict[str, Any]:
+        soon(colony.tell, "a", "backoff", starts=2, why="exited with code 1", after=0.1)
+        return group.obey(message)
+
+    colony.reply = obey
+    with pytest.raises(ctllib.Halted, match="a failed: exited with code 1"):
+        ctllib.roll(colony.places, ["g"])
+    assert group.order == ["a"]
+
+    begun = time.monotonic()
+    colony.reply = group.obey
+    colony.tell("a", starts=1)
+    assert ctllib.roll(colony.places, ["g"]).restarted == ("a", "b")
+    assert time.monotonic() - begun >= 1.0
+
+
+def test_one_that_is_started_again_meanwhile_did_not_go_on(colony: StandIn) -> None:
+    group = Group(colony)
+    group.add("a")
+    soon(colony.tell, "a", starts=3, after=0.3)
+    with pytest.raises(ctllib.Halted, match="a did not go on"):
+        ctllib.roll(colony.places, ["g"])
+
+
+def test_one_that_runs_once_and_ends_well_does_not_halt_it(colony: StandIn) -> None:
+    group = Group(colony)
+    group.add("a", restart={"when": "failure", "success": [3]})
+    last = {"code": 3, "signal": None, "at": "2099-01-01T00:00:00.000000Z"}
+    group.fate["a"] = {"state": "stopped", "wanted": False, "last_exit": last}
+    assert ctllib.roll(colony.places, ["g"]).restarted == ("a",)
+
+
+def test_a_bad_file_is_of_its_group_still_as_its_last_good_definition_is_in_force(colony: StandIn) -> None:
+    group = Group(colony, a=[])
+    (colony.config / "b").write_text('{"args": [], "group": ["g"]}')
+    (colony.config / "c").write_text('{"args": [], "group": "g"}')
+    (colony.config / "d").write_text("{")
+    (colony.config / "no name").write_text('{"args": ["x"], "group": ["g"]}')
+    for name in "bcd":
+        colony.tell(name, ready=True)
+    assert ctllib.roll(colony.places, ["g"]).restarted == ("a", "b")
+    assert group.order == ["a", "b"]
+
+
+def test_a_rolling_restart_of_nobody_or_without_a_supervisor_is_refused(colony: StandIn) -> None:
+    Group(colony, a=[])
+    with pytest.raises(Refused, match="no process is in group typo") as caught:
+        ctllib.roll(colony.places, ["g", "typo"])
+    assert caught.value.code == 4
+    colony.die()
+    with pytest.raises(Refused) as caught:
+        ctllib.restart_group(colony.places, "g", rolling=True)
+    assert caught.value.code == 5
+    assert colony.heard == []
+
+
+def test_a_supervisor_that_ends_halts_it_with_what_was_done(colony: StandIn) -> None:
+    group = Group(colony, a=[], b=[])
+    group.fate["a"] = {"state": "starting", "ready": False}
+    soon(colony.die, after=0.3)
+    with pytest.raises(ctllib.Halted, match="restarted: none; not touched: b") as caught:
+        ctllib.roll(colony.places, ["g"])
+    assert caught.value.code == 5
+
+
+# -- is all well?
+
+
+def test_health_is_what_is_wrong_by_name(colony: StandIn) -> None:
+    colony.introduce()
+    assert ctllib.health(colony.places) == {}
+    colony.tell("web", ready=True)
+    colony.tell("echo", "backoff", why="exited with code 1")
+    assert ctllib.health(colony.places) == {"echo": "is in backoff: exited with code 1"}
+    assert ctllib.health(colony.places, ["web"]) == {}
+    with pytest.raises(Refused) as caught:
+        ctllib.health(colony.places, ["typo"])
+    assert caught.value.code == 4
+
+
+def test_where_nothing_is_told_all_may_not_be_well(colony: StandIn) -> None:
+    with pytest.raises(Refused, match="nothing is known") as caught:
+        ctllib.health(colony.places)
+    assert caught.value.code == 1
+    colony.introduce()
+    colony.die()
+    with pytest.raises(Refused) as caught:
+        ctllib.health(colony.places)
+    assert caught.value.code == 5

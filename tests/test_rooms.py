@@ -25,6 +25,7 @@ class Room(NamedTuple):
 
 
 _VALUES = ("attr", "attrs", "pyrsistent")
+_PLAIN = ("colony.core.check", "colony.core.standing", "colony.atomic")  # standard library alone
 _CORE = Room(("colony.core",), _VALUES, pure=True)
 _RUNTIME = Room(("colony.runtime", "colony.core", "colony.atomic"), ("attr", "attrs", "zope", "twisted"))
 _REPORT = Room(("colony.report", "colony.core", "colony.atomic"), _VALUES)
@@ -34,11 +35,12 @@ ROOMS: Mapping[str, Room] = {
     "colony/__init__.py": Room(),
     "colony/__main__.py": Room(("colony.cli",)),
     "colony/atomic.py": Room(),
-    "colony/cli/": Room(("colony.cli", "colony.ctllib", "colony.core.check", "colony.atomic")),
+    "colony/cli/": Room(("colony.cli", "colony.ctllib", *_PLAIN)),
     "colony/core/": _CORE,
     "colony/core/__init__.py": Room(pure=True),
     "colony/core/check.py": Room(pure=True),
-    "colony/ctllib.py": Room(("colony.core.check", "colony.atomic")),
+    "colony/core/standing.py": Room(pure=True),
+    "colony/ctllib.py": Room(_PLAIN),
     "colony/report/": _REPORT,
     "colony/report/history.py": _REPORT._replace(theirs=(*_VALUES, "twisted")),
     "colony/report/web.py": _REPORT._replace(ours=(*_REPORT.ours, "colony.ctllib"), theirs=(*_VALUES, "twisted")),

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 FLAGS = frozenset(
-    "-h --help --version --json --dry-run --diff --wait --no-answer --essential --all --order --expand-env".split()
+    "-h --help --version --json --dry-run --diff --wait --no-answer --essential --rolling --all --order"
+    " --expand-env".split()
 )
 """The options that take no value; every other one takes the next word, whatever that looks like."""
 

@@ -6,6 +6,8 @@ import os
 
 from colony import ctllib
 from colony.cli import arguments
+from colony.cli.output import visible
+from colony.core import standing
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost 4 ms
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ def options(parser: Parser, verb: str) -> None:
         parser.value("--name", metavar="NAME", action="append", help="instead of the positional; repeat")
     if verb in ("restart-group", "start", "stop"):
         parser.value("--group", metavar="GROUP", action="append", help="every process of that group; repeat")
+    if verb == "restart-group":
+        parser.flag("--rolling", "one by one: each has to be ready before the next; the first that fails ends it")
     if verb == "signal":
         parser.value("--signal", metavar="SIGNAL", help="instead of the second positional: HUP, or SIGHUP")
     parser.flag("--no-answer", "do not wait for the supervisor's answer")
@@ -42,7 +46,9 @@ def restart_all(places: Places, words: Words, options: Namespace, output: Output
 
 def restart_group(places: Places, words: Words, options: Namespace, output: Output) -> int:
     """Have new instances of groups started."""
-    groups = arguments.names(words, options.group, what="GROUP")
+    groups = list(dict.fromkeys(arguments.names(words, options.group, what="GROUP")))
+    if options.rolling:
+        return _roll(places, groups, options, output)
     return _ask(places, options, output, [{"kind": "RESTART-GROUP", "group": group} for group in groups])
 
 
@@ -112,24 +118,62 @@ def _ask(places: Places, options: Namespace, output: Output, requests: list[dict
     if options.no_answer and not options.wait:
         return 0
     failures = []
+    accepted: list[str] = []
     for request, filename in sent:
         whom = request.get("name") or request.get("group") or "all"
         output.action = f"{request['kind'].lower()} {whom}"
         try:
             told = ctllib.answer(places, filename, left() if options.wait else ctllib.ANSWER_SECONDS)
             answers.append(told)
-            names = ctllib.accepted(told, output.action)
-            if options.wait:
-                ctllib.effect(places, request["kind"], names, before, asked, left())
+            accepted += ctllib.accepted(told, output.action)
         except ctllib.Refused as refused:
             if refused.code == ctllib.DEAD and not options.wait:
                 output.note(f"{_LEFT}: the one that was there has ended")
                 break
             failures.append(refused)
+    if options.wait and accepted:
+        kind = requests[0]["kind"]
+        done = _Stopped(asked, output) if kind == "STOP" else None
+        try:
+            ctllib.effect(places, kind, accepted, before, asked, left(), done)
+        except ctllib.Refused as refused:
+            failures.append(refused)
     for failure in failures[1:]:
         output.note(str(failure))
     if failures:
         raise failures[0]
+    return 0
+
+
+class _Stopped:
+    """Tells of each process that was stopped how it ended, as soon as it has."""
+
+    def __init__(self, asked: str, output: Output) -> None:
+        self._asked = asked
+        self._output = output
+        self._document: list[dict[str, Any]] = output.document.setdefault("stopped", [])
+
+    def __call__(self, name: str, told: dict[str, Any] | None) -> None:
+        end = standing.ending(told, self._asked)
+        self._document.append({"name": name, **end._asdict()})
+        self._output.say(visible(f"{name} {'killed' if end.killed else 'stopped'}: {end.how}"))
+
+
+def _roll(places: Places, groups: list[str], options: Namespace, output: Output) -> int:
+    """Restart one by one; says of each that it has been, as soon as it has."""
+    output.action = f"restart {' '.join(groups)}"
+    if options.no_answer:
+        raise arguments.Usage("--rolling waits for each; --no-answer does not go with it")
+
+    def done(name: str, restarted: bool) -> None:
+        output.say(f"{name} restarted" if restarted else f"{name} skipped: it is stopped")
+
+    try:
+        rolled = ctllib.roll(places, groups, _by(), options.wait_timeout, done)
+    except ctllib.Halted as halted:
+        output.document |= halted.rolled._asdict()
+        raise
+    output.document |= rolled._asdict()
     return 0
 
 

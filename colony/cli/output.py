@@ -21,10 +21,16 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """Where one verb says what it did. ``document`` is what ``--json`` prints, built up as the verb goes."""
+    """
+    Where one verb says what it did.
+
+    ``document`` is what ``--json`` prints, built up as the verb goes; ``highest`` is the exit code that is used for
+    every higher one.
+    """
 
     def __init__(self) -> None:
         self.json = False
+        self.highest = 255
         self.action = "do that"
         self.document: dict[str, Any] = {}
         self._open = sys.stdout is not None  # it is None where descriptor 1 was closed
@@ -45,6 +51,7 @@ class Output:
 
     def fail(self, message: str, code: int, problems: Sequence[Problem] = ()) -> int:
         """The end of a verb that could not do it."""
+        code = min(code, self.highest)
         self.document |= {
             "error": message,
             "code": code,
@@ -65,8 +72,8 @@ class Output:
         except OSError as error:
             self._close()
             self.note(f"cannot write to stdout: {(error.strerror or str(error)).lower()}")
-            return code or 1
-        return code
+            return min(code, self.highest) or 1
+        return min(code, self.highest)
 
     def _write(self, text: str) -> None:
         try:

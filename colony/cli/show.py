@@ -82,9 +82,10 @@ def _lines(told: Mapping[str, Any], definition: Any) -> Iterator[str]:
         yield f"last exit  {last_exit(told['last_exit'])} at {told['last_exit']['at']}"
     if told["next_start"] is not None:
         yield f"next start {told['next_start']}"
-    for key in ("ready", "health"):
-        if told[key] is not None:
-            yield f"{key:10} {told[key]}"
+    if told["ready"] is not None:
+        yield f"ready      {'yes' if told['ready'] else 'no'}"
+    if told["health"] is not None:
+        yield visible(f"health     {told['health']}")
     if told["digest"] is not None and definition is not None and told["digest"] != check.digest(definition):
         yield "definition in force: not the one in the file"
     for problem in told["problems"]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 NOT_RUNNING = 3
 
-_HEADINGS = ("NAME", "STATE", "PID", "UP", "STARTS", "LAST EXIT", "WHY")
+_HEADINGS = ("NAME", "STATE", "HEALTH", "PID", "UP", "STARTS", "LAST EXIT", "WHY")
+_HEALTH = _HEADINGS.index("HEALTH")
 _COLOURS = {"running": "32", "failed": "31", "backoff": "31", "starting": "33", "stopping": "33", "waiting": "33"}
 
 
@@ -76,7 +77,9 @@ def _value(told: Mapping[str, Any], path: str) -> str:
 
 def _table(told: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [_HEADINGS, *(row(one) for one in told)]
-    widths = [max(len(cells[column]) for cells in rows) for column in range(len(_HEADINGS) - 1)]
+    if all(one["health"] is None for one in told):  # nobody is asked how it is
+        rows = [cells[:_HEALTH] + cells[_HEALTH + 1 :] for cells in rows]
+    widths = [max(len(cells[column]) for cells in rows) for column in range(len(rows[0]) - 1)]
     lines = []
     for cells in rows:
         padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
@@ -91,6 +94,7 @@ def row(told: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         visible(told["name"]),
         visible(told["state"]) + (" (not ready)" if told["state"] == "running" and told["ready"] is False else ""),
+        visible(told["health"] or "-"),
         "-" if told["pid"] is None else str(told["pid"]),
         "-" if told["pid"] is None else age(told["since"]),
         str(told["starts"]),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from colony import ctllib
 from tests.cli.conftest import Ctl
 from tests.cli.standin import Message, StandIn
 
@@ -128,7 +130,102 @@ def test_stop_and_wait_returns_when_nothing_is_left(ctl: Ctl, colony: StandIn) -
 
     colony.tell("web")
     colony.reply = obey
-    assert ctl("stop", "--group", "diary", "--wait").code == 0
+    assert ctl("stop", "--group", "diary", "--wait") == (0, "web stopped: it did not run\n", "")
+
+
+HOW: dict[str, tuple[dict[str, Any], str]] = {
+    "web": ({"code": 0, "signal": None}, "a STOP is in force; sent TERM, exited with code 0"),
+    "deaf": ({"code": None, "signal": "KILL"}, "a STOP is in force; sent KILL, killed by KILL"),
+}
+
+
+def ended(colony: StandIn, name: str) -> None:
+    last, why = HOW[name]
+    at = ctllib.now()
+    colony.tell(name, "stopped", wanted=False, why=why, last_exit={**last, "at": at}, since=at)
+
+
+def test_stop_and_wait_tells_of_each_how_it_ended(ctl: Ctl, colony: StandIn) -> None:
+    def obey(message: Message) -> dict[str, Any]:
+        ended(colony, message["name"])
+        return {"names": [message["name"]]}
+
+    colony.reply = obey
+    done = ctl("stop", "web", "deaf", "--wait")
+    assert (done.code, done.err) == (0, "")
+    assert re.sub(r"\d\.\d s", "T", done.out) == (
+        "web stopped: sent TERM, exited with code 0 after T\ndeaf killed: sent KILL after T\n"
+    )
+    told = ctl("stop", "web", "deaf", "--wait", "--json").json["stopped"]
+    assert [(one["name"], one["code"], one["signal"], one["killed"]) for one in told] == [
+        ("web", 0, None, False),
+        ("deaf", None, "KILL", True),
+    ]
+
+
+def test_a_stop_that_takes_too_long_tells_who_ended_and_who_did_not(ctl: Ctl, colony: StandIn) -> None:
+    def obey(message: Message) -> dict[str, Any]:
+        ended(colony, "web")
+        colony.tell("worker", "stopping", wanted=False, why="a STOP is in force; sent TERM")
+        colony.tell("queue", "stopping", wanted=False, why="a STOP is in force; waits until worker has gone")
+        return {"names": ["web", "worker", "queue"]}
+
+    colony.reply = obey
+    done = ctl("stop", "--group=g", "--wait", "--wait-timeout=0.3")
+    assert done.code == 124
+    assert done.out.startswith("web stopped: sent TERM")
+    assert done.err == (
+        "colony: timed out: worker is stopping: a STOP is in force; sent TERM;"
+        " queue is stopping: a STOP is in force; waits until worker has gone\n"
+    )
+
+
+# -- one after another
+
+
+def rolling(colony: StandIn, *names: str) -> None:
+    for name in names:
+        ctllib.add(colony.places, name, "sleep", [], group=["g"], ready={"tcp": 1})
+        colony.tell(name, ready=True)
+
+    def obey(message: Message) -> dict[str, Any]:
+        if message["name"] == "bad":
+            colony.tell("bad", "backoff", starts=2, why="exited with code 1")
+        else:
+            colony.tell(message["name"], starts=2, ready=True)
+        return {"names": [message["name"]]}
+
+    colony.reply = obey
+
+
+def test_a_rolling_restart_tells_of_each(ctl: Ctl, colony: StandIn) -> None:
+    rolling(colony, "a", "b", "c")
+    colony.tell("b", "stopped", wanted=False)
+    assert ctl("restart-group", "g", "g", "--rolling") == (
+        0,
+        "a restarted\nb skipped: it is stopped\nc restarted\n",
+        "",
+    )
+    assert [message["name"] for message in colony.heard] == ["a", "c"]
+
+
+def test_a_halted_rolling_restart_says_who_was_restarted_and_who_was_not_touched(ctl: Ctl, colony: StandIn) -> None:
+    rolling(colony, "a", "bad", "c")
+    assert ctl("restart-group", "g", "--rolling") == (
+        1,
+        "a restarted\n",
+        "colony: the rolling restart is halted: bad failed: exited with code 1; restarted: a; not touched: c\n",
+    )
+    colony.tell("a", ready=True)
+    colony.tell("bad", ready=True)
+    told = ctl("restart-group", "g", "--rolling", "--json").json
+    assert (told["code"], told["restarted"], told["failed"], told["untouched"]) == (1, ["a"], "bad", ["c"])
+
+
+def test_a_rolling_restart_needs_somebody_to_see_to_it(ctl: Ctl, dead: StandIn) -> None:
+    assert ctl("restart-group", "g", "--rolling").code == 5
+    assert ctl("restart-group", "g", "--rolling", "--no-answer").code == 2
+    assert dead.asked() == []
 
 
 def test_waiting_for_the_answer_is_part_of_the_waiting(ctl: Ctl, dead: StandIn) -> None:

@@ -42,6 +42,16 @@ def test_status_is_3_if_something_wanted_does_not_run(
     assert ctl("status", "--json").code == code
 
 
+def test_status_has_a_column_for_health_where_somebody_is_asked(ctl: Ctl, colony: StandIn) -> None:
+    colony.tell("web", pid=11, health="healthy")
+    colony.tell("a", "waiting", why="waits for web", starts=0)
+    assert ctl("status").out.splitlines()[:3] == [
+        "NAME  STATE    HEALTH   PID  UP  STARTS  LAST EXIT  WHY",
+        "a     waiting  -        -    -   0       -          waits for web",
+        "web   running  healthy  11   0s  1       -          wanted",
+    ]
+
+
 def test_status_of_nothing_is_no_processes(ctl: Ctl, colony: StandIn) -> None:
     colony.introduce()
     done = ctl("status")
@@ -107,7 +117,7 @@ def test_show_tells_definition_and_status(ctl: Ctl, colony: StandIn) -> None:
     done = ctl("show", "web")
     assert done.code == 0
     assert '"sleep"' in done.out
-    for line in ("pid        11", "starts     1, 2 early deaths in a row", "ready      False", "unknown    mine"):
+    for line in ("pid        11", "starts     1, 2 early deaths in a row", "ready      no", "unknown    mine"):
         assert line in done.out.splitlines()
     assert "definition in force: not the one in the file" in done.out
     told = ctl("show", "web", "--json").json
@@ -164,6 +174,12 @@ def test_wait_is_for_ready_unless_it_says_otherwise(ctl: Ctl, colony: StandIn) -
     assert ctl("wait", "web", "--json").json == {"names": ["web"], "for": "ready"}
 
 
+def test_what_is_not_ready_yet_runs(ctl: Ctl, colony: StandIn) -> None:
+    colony.tell("web", "starting", pid=11, ready=False, why="not ready yet")
+    assert ctl("wait", "web", "--for=running") == (0, "", "")
+    assert ctl("wait", "web", "--timeout=0.05") == (124, "", "colony: timed out: web is starting: not ready yet\n")
+
+
 def test_wait_for_nonsense_is_usage(ctl: Ctl, colony: StandIn) -> None:
     assert ctl("wait", "web", "--for=peace").code == 2
 
@@ -173,3 +189,56 @@ def test_the_digest_is_the_files(ctl: Ctl, colony: StandIn) -> None:
     ctl("add", "web", "--cmd=x", "--env", "É=é")
     [verdict] = ctllib.definitions(colony.places, "web")
     assert check.digest(verdict.value) == check.digest({"env": {"É": "é"}, "args": ["x"]})
+
+
+# -- health
+
+
+def test_all_is_well_where_what_is_to_run_is_ready(ctl: Ctl, colony: StandIn) -> None:
+    colony.introduce()
+    colony.tell("web", ready=True, health="healthy")
+    colony.tell("held", "stopped", wanted=False)
+    assert ctl("health") == (0, "all is well\n", "")
+    assert ctl("health", "--json").json == {"troubles": []}
+
+
+def test_one_line_says_what_is_not_well(ctl: Ctl, colony: StandIn) -> None:
+    colony.introduce()
+    colony.tell("web", "backoff", why="exited with code 1")
+    colony.tell("echo", "waiting", why="waits for web")
+    colony.tell("good", ready=True)
+    trouble = "echo is waiting: waits for web; web is in backoff: exited with code 1"
+    assert ctl("health") == (1, "", f"colony: {trouble}\n")
+    assert ctl("health", "good").code == 0
+    assert ctl("health", "good", "--name=good").code == 0
+    told = ctl("health", "web", "--json")
+    assert (told.code, told.json["code"]) == (1, 1)
+    assert told.json["troubles"] == [{"name": "web", "trouble": "is in backoff: exited with code 1"}]
+
+
+def test_of_many_that_are_not_well_some_are_told(ctl: Ctl, colony: StandIn) -> None:
+    colony.introduce()
+    for number in range(7):
+        colony.tell(f"web{number}", "starting", why="")
+    assert ctl("health").err.endswith("; web4 is starting; and 2 more\n")
+
+
+@pytest.mark.parametrize("argv", ["typo", "--bogus=1", "--config", "--json=1", "web --name=echo", ". "])
+def test_health_has_no_other_code_than_1_for_what_goes_wrong(ctl: Ctl, colony: StandIn, argv: str) -> None:
+    colony.introduce()
+    done = ctl("health", *argv.split())
+    assert done.code == 1
+    assert len(done.err.splitlines()) == 1
+
+
+def test_health_without_a_supervisor_or_without_what_it_tells_is_1(ctl: Ctl, dead: StandIn) -> None:
+    assert ctl("health") == (1, "", f"colony: no supervisor is alive on {dead.messages}\n")
+    assert ctl("health", "--json").json["code"] == 1
+    dead.live()
+    assert ctl("health").code == 1
+    dead.die()
+
+
+def test_a_process_may_be_called_health(ctl: Ctl, dead: StandIn) -> None:
+    assert ctl("add", "health").code == 2
+    assert ctl("--config", "health", "add", "web").code == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -91,6 +92,110 @@ def test_a_wait_that_takes_too_long_is_124_and_the_request_stands(place: Colony)
     assert place.running("deaf")
     place.done("wait", "deaf", "--for=stopped")
     assert place.family("deaf") == []
+
+
+POLITE = ("sh", "-c", "trap 'exit 0' TERM; echo polite; while :; do sleep 0.05; done")
+
+
+def test_stop_and_wait_tells_how_each_ended_those_last_that_others_need(place: Colony) -> None:
+    place.start("-k", "0.5")
+    place.write("queue", *POLITE, group=["g"])
+    place.write("worker", *DEAF, group=["g"], after=["queue"])
+    place.says("[queue] polite")
+    place.says("[worker] deaf")
+    told = place.done("stop", "--group", "g", "--wait").splitlines()
+    assert [re.sub(r" after [\d.]+ s", "", line) for line in told] == [
+        "worker killed: sent KILL",
+        "queue stopped: sent TERM, exited with code 0",
+    ]
+    assert place.family() == []
+    assert place.done("stop", "queue", "--wait") == "queue stopped: it did not run"
+
+    place.done("start", "--group", "g", "--wait")
+    place.says_often("[queue] polite", 2)
+    place.says_often("[worker] deaf", 2)
+    [worker, queue] = json.loads(place.done("stop", "worker", "queue", "--wait", "--json"))["stopped"]
+    assert [worker["name"], worker["signal"], worker["killed"]] == ["worker", "KILL", True]
+    assert [queue["name"], queue["code"], queue["killed"]] == ["queue", 0, False]
+    assert queue["seconds"] >= worker["seconds"] >= 0.5
+
+
+def test_a_stop_that_takes_too_long_says_who_waits_for_whom(place: Colony) -> None:
+    place.start("-k", "2")
+    place.write("queue", *SLEEP, group=["g"])
+    place.write("worker", *DEAF, group=["g"], after=["queue"])
+    place.says("[worker] deaf")
+    result = place.ctl("stop", "--group=g", "--wait", "--wait-timeout=0.5")
+    assert result.returncode == 124
+    assert "worker is stopping: a STOP is in force; sent TERM" in result.stderr
+    assert "queue is stopping: a STOP is in force; waits until worker has gone" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_rolling_restart_has_one_away_at_a_time_and_ends_at_the_first_that_fails(colony: Colony) -> None:
+    """Each says that it runs, and looks whether the others do, before it becomes ready."""
+    folder = colony.folder / "there"
+    folder.mkdir()
+    serve = (
+        'rm -f $COLONY_NAME.ready; trap "rm -f $COLONY_NAME.ready; exit 0" TERM; sleep 0.2;'
+        " echo beside $(ls *.ready | wc -l); test ! -e $COLONY_NAME.bad || exit 1; touch $COLONY_NAME.ready;"
+        " while :; do sleep 0.05; done"
+    )
+    for name, after in (("clock", ["queue"]), ("other", []), ("queue", []), ("web", ["clock"])):
+        ready = {"exec": ["sh", "-c", "test -e $COLONY_NAME.ready"]}
+        colony.write(name, "sh", "-c", serve, cwd=str(folder), group=["g"], after=after, ready=ready)
+    colony.wait_for(lambda: colony.status("web"))
+    colony.done("wait", "clock", "other", "queue", "web")
+    first = {name: colony.running(name) for name in ("clock", "other", "queue", "web")}
+
+    assert colony.done("restart-group", "g", "--rolling").splitlines() == [
+        f"{name} restarted" for name in ("queue", "clock", "other", "web")
+    ]
+    assert [line[-8:] for line in colony.said("] beside")[4:]] == ["beside 3"] * 4
+    second = {name: colony.running(name) for name in first}
+    assert all(len(second[name]) == 1 and second[name] != first[name] for name in first)
+
+    (folder / "clock.bad").touch()
+    result = colony.ctl("restart-group", "g", "--rolling")
+    assert (result.returncode, result.stdout) == (1, "queue restarted\n")
+    assert "clock failed: exited with code 1" in result.stderr
+    assert "restarted: queue; not touched: other, web" in result.stderr
+    assert [colony.running(name) for name in ("other", "web")] == [second["other"], second["web"]]
+
+    (folder / "clock.bad").unlink()
+    colony.done("restart", "clock", "--wait")
+    third = colony.running("clock")
+    colony.done("stop", "queue", "--wait")
+    result = colony.ctl("restart-group", "g", "--rolling")
+    assert (result.returncode, result.stdout) == (1, "queue skipped: it is stopped\n")
+    assert "clock needs queue, which is not ready; restarted: none; not touched: clock, other, web" in result.stderr
+    assert colony.running("clock") == third
+
+
+def test_health_follows_what_becomes_of_the_processes(colony: Colony) -> None:
+    assert colony.done("health") == "all is well"
+    colony.done("add", "web", "--ready", json.dumps({"exec": ["test", "-e", str(colony.folder / "up")]}), "--", *SLEEP)
+    colony.wait_for(lambda: colony.status("web").get("state") == "starting")
+    colony.done("wait", "web", "--for=running")
+    assert code(colony, "health") == 1
+    assert code(colony, "health", "web") == 1
+    (colony.folder / "up").touch()
+    colony.done("wait", "web")
+    colony.done("health")
+
+    colony.done("add", "once", "--restart", '{"when": "never"}', "--", "true")
+    colony.done("wait", "once", "--for=done")
+    colony.done("health")
+    colony.done("add", "crash", "--restart", '{"when": "never"}', "--", "false")
+    colony.done("wait", "crash", "--for=done")
+    assert colony.ctl("health").stderr.startswith("colony: crash is stopped: exited with code 1")
+    colony.done("health", "web", "once")
+    colony.done("remove", "crash", "--wait")
+    colony.done("stop", "web", "--wait")
+    assert colony.done("health", "web") == "all is well"
+    assert code(colony, "health", "typo") == 1
+    colony.stop()
+    assert code(colony, "health") == 1
 
 
 def test_status_says_by_its_exit_code_whether_all_is_well(colony: Colony) -> None:
