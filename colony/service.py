@@ -25,6 +25,7 @@ from colony.core.desired import Listing
 from colony.core.environment import Finished, finish
 from colony.core.model import Exit, Name, Pid, Report, Start, Survivor, default_ladder, timestamp
 from colony.options import Settings
+from colony.report.events import EventsFile
 from colony.report.pidfiles import PidFiles
 from colony.report.status import Clocks, StatusFiles
 from colony.runtime import cgroups
@@ -80,6 +81,7 @@ class ColonyService(Service):
         self._quitting = False
         self._cleared: Deferred[None] = succeed(None)
         self._reporters: list[Callable[[Report], None]] = []
+        self._events: EventsFile | None = None
         self._state = StateDirectory(settings.state, self._later)
         self._own_log = own_log
         self._parent = parent
@@ -231,6 +233,8 @@ class ColonyService(Service):
 
     def _end(self) -> None:
         self._state.records.forget_all()
+        if self._events is not None:
+            self._events.end()
         self._notify.close()
         self._later.finish()
         if self._cgroups is not None:
@@ -289,6 +293,9 @@ class ColonyService(Service):
             log.error("no STATE ({error}): no status, no answers, no logs, no lasting STOP, no adoption", error=error)
         else:
             modes = self._state.modes
+            self._events = EventsFile(self._settings.state, modes.file, modes.group, self._clocks, _complain)
+            self._reporters.append(self._events)
+            self._events.begin(colony.__version__)
             files = StatusFiles(self._settings.state, modes.file, modes.group, self._clocks, self._about)
             self._reporters.append(files)
             try:
@@ -363,6 +370,7 @@ class ColonyService(Service):
                 **({"cgroups": self._cgroups is not None} if self._settings.cgroups else {}),
             },
             "log_dropped": self._own_log.dropped,
+            "events_dropped": 0 if self._events is None else self._events.dropped,
             "upgrade_refused": self._refused,
         }
 
@@ -398,6 +406,10 @@ class ColonyService(Service):
             atexit.register(_exit_at_once, 1 if exit is None else _exit_code(exit))
             with suppress(ReactorNotRunning):
                 self._reactor.stop()
+
+
+def _complain(text: str) -> None:
+    log.error("{text}", text=text)
 
 
 def _exit_code(exit: Exit) -> int:

@@ -12,7 +12,7 @@ from twisted.logger import Logger, LogLevel
 from colony.core import words
 from colony.core.desired import Desired
 from colony.core.lifecycle import Event, Unit
-from colony.core.model import Name, Report
+from colony.core.model import Name, Report, Transition
 from colony.core.words import Line
 
 log = Logger(namespace="colony")
@@ -28,6 +28,9 @@ REPORT_PATIENCE = 0.25
 
 REPORT_SLICE = 64
 """Names told of in one reactor turn."""
+
+TRANSITIONS_SLICE = 256
+"""Transitions told of in one reactor turn; names are told of once none is left."""
 
 REPORT_RETRY = 1.0
 """Seconds after which a report that could not be made is made again."""
@@ -54,6 +57,7 @@ class Telling:
         self._busy = busy
         self._closing = False
         self._moved: dict[Name, None] = {}
+        self._transitions: deque[Transition] = deque()
         self._next_report: IDelayedCall | None = None
         self._unsaid: deque[tuple[Unit, Unit, Event]] = deque()
         self._next_speech: IDelayedCall | None = None
@@ -71,6 +75,7 @@ class Telling:
         if self._next_speech is None:
             self._next_speech = self._clock.callLater(0, self._speak)
         if after is not before:
+            self._transitions.append(Transition(before, after, self._stepped))
             self.moved(after.name)
             self.soon()
 
@@ -95,7 +100,7 @@ class Telling:
             self._next_report.cancel()
             self._next_report = None
         moved, self._moved = frozenset(self._moved), {}
-        self._report_guarded(moved)
+        self._report_guarded(moved, len(self._transitions))
 
     def say(self, lines: Iterable[Line]) -> None:
         """Write lines into the log."""
@@ -110,16 +115,19 @@ class Telling:
             self.soon()
             return
         self._reported = now
-        moved = frozenset(list(self._moved)[:REPORT_SLICE])
-        for name in moved:
-            del self._moved[name]
-        self._report_guarded(moved)
+        moved: frozenset[Name] = frozenset()
+        if len(self._transitions) <= TRANSITIONS_SLICE:
+            moved = frozenset(list(self._moved)[:REPORT_SLICE])
+            for name in moved:
+                del self._moved[name]
+        self._report_guarded(moved, TRANSITIONS_SLICE)
         if self._moved and self._next_report is None:
             self._next_report = self._clock.callLater(0, self._report_slice)
 
-    def _report_guarded(self, moved: frozenset[Name]) -> None:
+    def _report_guarded(self, moved: frozenset[Name], most: int) -> None:
+        transitions = tuple(self._transitions.popleft() for _ in range(min(most, len(self._transitions))))
         try:
-            self._report(Report(*self._now_is(), moved))
+            self._report(Report(*self._now_is(), moved, transitions))
         except OSError as error:  # a full disk, STATE gone: what was not told is told later
             if str(error) != self._unreported:
                 self._unreported = str(error)

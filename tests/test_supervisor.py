@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -14,11 +15,11 @@ from twisted.internet.task import Clock
 from colony.core import lifecycle
 from colony.core.desired import Content, Listing, Readable, Unreadable
 from colony.core.lifecycle import Backoff, Down, Failed, Up
-from colony.core.model import Answer, Defaults, Exit, Name, NotYet, Pid, Report, Survivor
+from colony.core.model import Answer, Defaults, Exit, Name, NotYet, Pid, Report, Survivor, Transition
 from colony.core.wire import parse_message, parse_spec
 from colony.report.status import why
 from colony.supervisor import CONFIRM, SLICE, Supervisor
-from colony.telling import REPORT_DELAY, REPORT_RETRY, REPORT_SLICE
+from colony.telling import REPORT_DELAY, REPORT_RETRY, REPORT_SLICE, TRANSITIONS_SLICE
 from tests.fakes import FakeChecks, FakeMemory, FakeProcess, FakeSpawner, Heard, listening
 
 # Any is a JSON value.
@@ -1005,6 +1006,43 @@ def test_reports_are_bounded_and_tell_of_everything(colony: Colony) -> None:
     assert max(len(report.moved) for report in colony.reports) <= REPORT_SLICE
     assert frozenset().union(*(report.moved for report in colony.reports)) == {f"p{n:03}" for n in range(200)}
     assert all(isinstance(unit.state, Up) for unit in colony.last.units.values())
+
+
+def test_reports_tell_of_each_transition_once_in_order_and_of_names_after_theirs(colony: Colony) -> None:
+    names = [f"p{number}" for number in range(TRANSITIONS_SLICE)]
+    colony.write(*names)
+    for _ in range(50):
+        colony.wait(0)
+    colony.of("p7").exits()
+    assert colony.reports == []
+    colony.settle()
+
+    assert max(len(report.transitions) for report in colony.reports) <= TRANSITIONS_SLICE
+    told = [each for report in colony.reports for each in report.transitions]
+    states = [type(each.after.state).__name__ for each in told if each.after.name == "p7"]
+    assert states == ["Spawning", "Up", "Backoff"]
+    assert all(earlier.at <= later.at for earlier, later in pairwise(told))
+    for number, report in enumerate(colony.reports):
+        later = {each.after.name for after in colony.reports[number + 1 :] for each in after.transitions}
+        assert not report.moved & later
+
+
+def test_a_report_that_could_not_be_made_has_told_its_transitions(colony: Colony) -> None:
+    seen: list[Transition] = []
+    made = colony.report
+
+    def report(report: Report) -> None:
+        seen.extend(report.transitions)
+        made(report)
+
+    colony.report_errors.append(OSError(28, "No space left on device"))
+    colony.supervisor._telling._report = report
+    colony.write("web")
+    colony.settle()
+    colony.wait(REPORT_RETRY)
+
+    assert [type(each.after.state).__name__ for each in seen] == ["Spawning", "Up"]
+    assert colony.last.moved == {"web"}
 
 
 def test_a_report_tells_of_what_moved_since_the_one_before(colony: Colony) -> None:
