@@ -57,6 +57,12 @@ def stat(pid: int) -> Stat | None:
     )
 
 
+def start_time(pid: int) -> int | None:
+    """The `Stat.start_time` of ``pid`` alone, at half the price; None if there is no such process."""
+    data = _read(f"/proc/{pid}/stat")
+    return int(data[data.rindex(b")") + 2 :].split(b" ", 20)[19]) if data else None
+
+
 def pids() -> Iterator[int]:
     """Every process there is; some may be gone when they are looked at."""
     try:

@@ -32,6 +32,16 @@ SLEEP = ("/bin/sh", "-c", "echo; sleep 1000; true")
 """Not exec'd: in the midst of an exec the kernel shows no environment."""
 
 
+def test_the_start_time_is_the_same_asked_for_alone_whatever_the_command_is_called(tmp_path: Path) -> None:
+    odd = tmp_path / ") 1 2 (x"
+    odd.symlink_to("/bin/sh")
+    with running(*SLEEP, executable=str(odd)) as pid:
+        stat = proc.stat(pid)
+        assert stat is not None
+        assert stat.start_time == proc.start_time(pid)
+    assert proc.start_time(pid) is None
+
+
 def test_a_process_is_known_with_its_parent_group_and_session() -> None:
     with running(*SLEEP) as pid:
         stat = proc.stat(pid)
