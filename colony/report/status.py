@@ -148,6 +148,7 @@ class StatusFiles:
         self._clocks = clocks
         self._about = about
         self._states: dict[Name, str] = {}
+        self._counts: Counter[str] = Counter()
         self._supervisor: bytes | None = None
 
     def begin(self) -> None:
@@ -173,18 +174,27 @@ class StatusFiles:
     def _tell(self, name: Name, report: Report) -> None:
         unit = report.units.get(name)
         if unit is None:
-            self._states.pop(name, None)
+            self._count(name, None)
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._path, "status", f"{name}.json"))
         else:
-            self._states[name] = state_name(unit)
+            self._count(name, state_name(unit))
             self._write(f"status/{name}.json", status(unit, report.desired, self._clocks))
+
+    def _count(self, name: Name, state: str | None) -> None:
+        """One by one: among thousands, to count them all at each report would cost more than to start a process."""
+        before = self._states.pop(name, None)
+        if before is not None:
+            self._counts[before] -= 1
+        if state is not None:
+            self._states[name] = state
+            self._counts[state] += 1
 
     def _write_supervisor(self, desired: Desired) -> None:
         broken: dict[str, str] = {name: "; ".join(map(str, problems)) for name, problems in desired.problems.items()}
         value = {
             **self._about(),
-            "counts": dict(Counter(self._states.values())),
+            "counts": dict(+self._counts),
             "ignored": sorted(desired.ignored),
             "broken": {**broken, **desired.strays},
         }

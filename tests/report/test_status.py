@@ -349,6 +349,21 @@ def test_the_supervisors_file_counts_and_names(state: Path) -> None:
     }
 
 
+def test_each_is_counted_once_in_the_state_that_it_is_in_now(state: Path) -> None:
+    write = files(state)
+    echo = to(UP, name=ECHO)
+    counts = []
+    for units in (
+        report(WEB, ECHO, web=UP, echo=echo),
+        report(WEB, web=to(UNIT, state=Failed(2)), echo=echo),
+        report(WEB, ECHO, web=UP),
+    ):
+        write(units)
+        counts.append(supervisor(state)["counts"])
+
+    assert counts == [{"running": 2}, {"failed": 1, "running": 1}, {"running": 1}]
+
+
 def test_the_supervisors_file_is_left_alone_while_it_says_the_same(state: Path) -> None:
     write = files(state)
     write(report(WEB, web=UP))
