@@ -319,7 +319,7 @@ class ProcessSpawner:
 
     def _reap_strays(self) -> None:
         self._strays_look = None
-        for pid in family.orphans(self._processes.keys()):
+        for pid in family.orphans(self._processes.keys(), self._children):
             with suppress(ChildProcessError):
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
 
