@@ -200,6 +200,7 @@ class ColonyService(Service):
             names,
             lambda name: self._supervisor.freed(name),
             self._cgroups,
+            os.path.realpath(self._settings.config),
         )
         self._cleared = clearing.gone.addCallback(lambda stuck: self._go(found, stuck)).addErrback(self._give_up)
         clearing.begin()

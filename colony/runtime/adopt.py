@@ -129,12 +129,14 @@ def leftovers(
     spared: Collection[str] = (),
     names: Mapping[str, Name] = NOBODY,
     cgroups: Collection[Cgroup] = (),
+    config: str = "/",
 ) -> list[Leftover]:
     """
     Every living process that a supervisor of the same CONFIG has started, itself or through others.
 
     But for this process, and those with a token among ``spared``. ``names`` are known by their tokens; whoever is in
-    one of ``cgroups`` is among them too.
+    one of ``cgroups`` is among them too. A token says only what the path of CONFIG is, so who carries one that is not
+    known, and to whom ``config`` is another directory than to us, belongs to another colony: one in a container.
     """
     by_directory = {directory(token): name for token, name in names.items()} if cgroups else {}
     found = [
@@ -146,6 +148,8 @@ def leftovers(
     for pid in proc.pids():
         token = proc.token(pid)
         if token is None or not token.startswith(f"{colony}.") or token in spared or pid in passed:
+            continue
+        if token not in names and proc.is_elsewhere(pid, config):
             continue
         stat = proc.stat(pid)
         if stat is not None and not stat.ended:
@@ -176,8 +180,10 @@ class Clearing:
         names: Mapping[str, Name] = NOBODY,
         freed: Callable[[Name], None] = lambda name: None,
         cgroups: Cgroups | None = None,
+        config: str = "/",
     ) -> None:
         """``spared`` are the tokens of what goes on, ``names`` whose the tokens are that are known."""
+        self._config = config
         self._cgroups = cgroups
         self._clock = clock
         self._colony = colony
@@ -193,7 +199,7 @@ class Clearing:
         """Look, and go on until nobody is left who can be ended."""
         now = self._clock.seconds()
         stale = [] if self._cgroups is None else self._cgroups.others(self._spared)
-        found = leftovers(self._colony, self._spared, self._names, stale)
+        found = leftovers(self._colony, self._spared, self._names, stale, self._config)
         seen_in = {leftover.cgroup for leftover in found}
         for leftover in found:
             self._stop(leftover, now)

@@ -87,6 +87,28 @@ def output(pid: int) -> str | None:
         return None
 
 
+def is_elsewhere(pid: int, path: str) -> bool:
+    """
+    Is ``path``, without links, another file or directory to ``pid`` than to us (a container, a chroot)?
+
+    Where it cannot be seen on both sides, who is in another PID namespace than we are is elsewhere. False where nothing
+    can be told, or there is no such process.
+    """
+    try:
+        there, here = os.stat(f"/proc/{pid}/root{path}"), os.stat(path)
+    except OSError:
+        theirs, ours = _pid_namespace(pid), _pid_namespace(os.getpid())
+        return None not in (theirs, ours) and theirs != ours
+    return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
+
+
+def _pid_namespace(pid: int) -> str | None:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return None
+
+
 def variable(pid: int, name: bytes) -> str | None:
     """A variable of the environment that ``pid`` was started with; None if it is not set, or may not be read."""
     data = _read(f"/proc/{pid}/environ")

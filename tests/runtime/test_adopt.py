@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,6 +82,37 @@ def test_a_token_that_only_begins_alike_is_a_strangers(crowd: Crowd, colony: str
     crowd.start(colony + "0")
     crowd.start(colony[:-1])
     assert leftovers(colony) == []
+
+
+def _can_unshare() -> bool:
+    command = ["unshare", "--mount", "--pid", "--fork", "true"]
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not _can_unshare(), reason="needs unshare(1) and the right to use it")
+@pytest.mark.parametrize(
+    ("hide", "spared"),
+    [("", 0), ("mount -t tmpfs tmpfs {0};", 1), ("mount -t tmpfs tmpfs {0}; mkdir {1};", 2)],
+    ids=["nothing", "hidden", "another"],
+)
+def test_who_has_gone_into_other_namespaces_is_a_leftover_where_it_sees_what_we_see(
+    crowd: Crowd, colony: str, tmp_path: Path, hide: str, spared: int
+) -> None:
+    """Itself, and who waits for it outside, whom a token of ours marks as well."""
+    config = tmp_path / "above" / "config"
+    config.mkdir(parents=True)
+    script = f"{hide.format(config.parent, config)} echo up; exec sleep 1000"
+    process = crowd.start(colony, "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    assert len(leftovers(colony, config=str(config))) == 2 - spared
+    token = proc.token(process.pid)
+    assert token is not None
+    known = leftovers(colony, names={token: Name("web")}, config=str(config))
+    assert len(known) == 2, "what was recorded is ours wherever it is"
 
 
 def test_a_zombie_is_no_leftover(crowd: Crowd, colony: str) -> None:

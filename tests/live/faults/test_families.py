@@ -205,6 +205,31 @@ def zombies(parent: int) -> int:
 
 
 @as_init
+@pytest.mark.parametrize("more", [["--pid", "--fork", "--mount-proc", "--kill-child"], []], ids=["container", "mounts"])
+def test_a_colony_elsewhere_whose_config_has_the_same_path_is_let_alone(place: Colony, more: list[str]) -> None:
+    theirs, over = place.folder / "theirs", "mount --bind theirs/config config && mount --bind theirs/messages messages"
+    (theirs / "config").mkdir(parents=True)
+    (theirs / "messages").mkdir()
+    (theirs / "config" / "web").write_text('{"args": ["sleep", "1000"]}')
+    state = ["--state", str(place.folder / "theirs.state")]
+    command = ["python", "-m", "twisted", "colony", *place.places, *state]
+    inner = place.begin("unshare", "--mount", *more, "sh", "-c", f'{over} && exec "$@"', "sh", *command)
+    place.wait_until_it_keeps()
+    web = place.runs("web")
+
+    place.start()
+
+    place.obeys_at_once()
+    assert place.running("web") == [web]
+    assert not place.said("was left running")
+    outer, place.supervisor = place.supervisor, inner
+    os.kill(init_of(place) if more else inner.pid, signal.SIGTERM)
+    assert inner.wait(15) in (0, -signal.SIGTERM)
+    place.is_gone("web")
+    place.supervisor = outer
+
+
+@as_init
 def test_as_pid_1_it_reaps_orphans_and_ends_with_0(place: Colony) -> None:
     command = ["python", "-m", "twisted", "colony", *place.places]
     place.begin("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *command)
