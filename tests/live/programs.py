@@ -16,7 +16,7 @@ echo "+$COLONY_NAME" >>{journal}
 while :; do sleep 1000 & wait $!; done
 """
 
-GATED = f"""\
+COMMON = """\
 import os, signal, socket, sys, time
 
 kind, gate, journal, *rest = sys.argv[1:]
@@ -55,6 +55,10 @@ def serve(port, answer):
 
 signal.signal(signal.SIGTERM, end)
 note("+" + name)
+"""
+
+GATED = f"""\
+{COMMON}
 if kind == "http":  # it answers at once, and well once it is let
     serve(int(rest[0]), gate)
 while not os.path.exists(gate):
@@ -66,14 +70,34 @@ elif kind == "log":
     print("now", "serving", flush=True)
 elif kind == "notify":
     notify(b"STATUS=here\\nREADY=1")
-elif kind == "child":
-    if os.fork() == 0:
-        notify(b"READY=1")
-        time.sleep(1000)
+elif kind == "child" and os.fork() == 0:
+    notify(b"READY=1")
 while True:
     time.sleep(1000)
 """
 """Becomes ready, in the way that its first argument names, once the file is there that its second names."""
+
+WELL = f"""\
+{COMMON}
+listener = None
+if kind == "http":
+    serve(int(rest[0]), gate)
+if kind == "hung":
+    listener = socket.create_server(("127.0.0.1", int(rest[0])))
+while True:
+    well = os.path.exists(gate)
+    if well and kind == "notify":
+        notify(b"WATCHDOG=1")
+    elif well and kind == "beat":
+        open(rest[0], "w").close()
+    elif well and kind == "tcp" and listener is None:
+        listener = socket.create_server(("127.0.0.1", int(rest[0])))
+    elif not well and kind == "tcp" and listener is not None:
+        listener.close()
+        listener = None
+    time.sleep(0.02)
+"""
+"""Is well, in the way that its first argument names, while the file is there that its second names."""
 
 
 class Journal:
@@ -104,3 +128,7 @@ class Journal:
     def gated(self, kind: str, gate: Path, *rest: str) -> list[str]:
         """The args of what is ready in that way once ``gate`` is there."""
         return [*PYTHON, GATED, kind, str(gate), str(self.path), *rest]
+
+    def well(self, kind: str, gate: Path, *rest: str) -> list[str]:
+        """The args of what is well in that way while ``gate`` is there."""
+        return [*PYTHON, WELL, kind, str(gate), str(self.path), *rest]

@@ -357,3 +357,34 @@ def test_who_is_needed_and_ended_unseen_is_started_first(place: Colony, journal:
     place.write("aweb", *journal.program(), after=["db"])
     place.start()
     assert journal.holds("+aweb") == ["+db", "+db", "+aweb"]
+
+
+# -- whom a step of a ladder is for
+
+
+def test_a_step_for_the_main_leaves_alone_whom_it_started(colony: Colony, journal: Journal) -> None:
+    """As a queue's worker has it: its children end their work, unless it is taking too long."""
+    child = (
+        f"trap 'echo child >>{journal.path}; exit' TERM HUP; echo +child >>{journal.path}; while :; do sleep 0.02; done"
+    )
+    main = f"sh -c \"$CHILD\" & trap 'echo main >>{journal.path}' TERM HUP; while :; do sleep 0.02; done"
+    stop = [["TERM", 0.3, "main"], ["HUP", 0.3], ["KILL", 0]]
+    colony.write("worker", "sh", "-c", main, env={"CHILD": child}, stop=stop)
+    journal.holds("+child")
+    pid = colony.running("worker")[0]
+    colony.done("stop", "worker", "--wait")
+    assert journal.lines()[:2] == ["+child", "main"]
+    assert sorted(journal.lines()[2:]) == ["child", "main"]
+    assert colony.status("worker")["last_exit"]["signal"] == "KILL"
+    assert not alive(pid)
+
+
+def test_whom_a_main_leaves_behind_after_a_step_of_its_own_is_told_to_go(colony: Colony, journal: Journal) -> None:
+    child = f"trap 'echo child >>{journal.path}; exit' TERM; echo +child >>{journal.path}; while :; do sleep 0.02; done"
+    colony.write(
+        "worker", "sh", "-c", 'sh -c "$CHILD" & exec sleep 1000', env={"CHILD": child}, stop=[["TERM", 1000, "main"]]
+    )
+    journal.holds("+child")
+    colony.ask("STOP", name="worker")
+    colony.is_gone("worker")
+    assert journal.lines() == ["+child", "child"]
