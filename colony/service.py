@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import attrs
@@ -78,6 +79,7 @@ class ColonyService(Service):
         self._reactor = reactor
         self._settings = settings
         self._later = Later()
+        self._ending = False
         self._quitting = False
         self._cleared: Deferred[None] = succeed(None)
         self._reporters: list[Callable[[Report], None]] = []
@@ -182,6 +184,7 @@ class ColonyService(Service):
 
     def _begin(self) -> None:
         self._own_log.start()
+        self._handle_ends()
         unblock_signals()
         self._notify.begin()
         self._open_state()
@@ -385,6 +388,25 @@ class ColonyService(Service):
             ignore(signal.SIGUSR1)
         signal.signal(signal.SIGQUIT, lambda *_: self._reactor.callFromThread(self._quit))
 
+    def _handle_ends(self) -> None:
+        """Obey the first TERM or INT, as Twisted does: its handlers stand by now."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            obey = signal.getsignal(number)
+            if callable(obey):
+                signal.signal(number, partial(self._asked_to_end, obey))
+
+    def _asked_to_end(
+        self, obey: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None
+    ) -> None:
+        if self._is_first_reason():
+            obey(number, frame)
+
+    def _is_first_reason(self) -> bool:
+        """There is a reason to end: is it the first?  Later ones change neither the end nor its exit code."""
+        ignore(signal.SIGTERM, signal.SIGINT)
+        first, self._ending = not self._ending, True
+        return first
+
     def _while_running(self, work: Callable[[], None]) -> None:
         if self.running:
             work()
@@ -395,13 +417,14 @@ class ColonyService(Service):
             self._supervisor.insist()
             return
         self._quitting = True
-        atexit.register(_exit_at_once, 128 + signal.SIGQUIT)
-        with suppress(ReactorNotRunning):
-            self._reactor.stop()
+        if self._is_first_reason():
+            atexit.register(_exit_at_once, 128 + signal.SIGQUIT)
+            with suppress(ReactorNotRunning):
+                self._reactor.stop()
 
     def _gave_up(self, name: Name, exit: Exit | None) -> None:
         """End with an essential process, as it did."""
-        if self.running:
+        if self.running and self._is_first_reason():
             how = "it could not be started" if exit is None else str(exit)
             log.error("{name} is essential, and is not started again ({how}): ending", name=name, how=how)
             atexit.register(_exit_at_once, 1 if exit is None else _exit_code(exit))

@@ -22,6 +22,10 @@ from colony.runtime.ownership import Ownership, Untrusted
 CONFIRM = 0.2
 """Seconds after which a missing file is looked for again: git and editors unlink, then create."""
 
+LATEST = 0.4
+"""Seconds after which a missing file is gone for certain, though others went missing since: who removes many at once
+removes them one by one, and they are to be known as gone together, as their processes stop in an order."""
+
 _YOUNG = 0.1
 """
 Seconds during which a file's times cannot be trusted to tell a second change from the first.
@@ -219,7 +223,7 @@ class Watch:
             names = [name for name in names if not check.is_ignored(name)]
         now = self._clock()
         changed: dict[str, Content] = {}
-        missing, gone = set(), set()
+        missing, absent = set(), set()
         for name in names:
             entry = self._entries.get(name)
             if entry is not None and _is_as_it_was(directory, name, entry):
@@ -233,15 +237,29 @@ class Watch:
                 if entry.missed is None:
                     entry.missed = now
                     missing.add(name)
-                elif now - entry.missed >= CONFIRM:
-                    del self._entries[name]
-                    gone.add(name)
-                    continue
+                absent.add(name)
                 self._unsure[name] = entry.missed + CONFIRM
             else:
                 if content is not None:
                     changed[name] = content
-        return Listing(changed, frozenset(missing), frozenset(gone), ignored)
+        return Listing(changed, frozenset(missing), self._gone(absent, now), ignored)
+
+    def _gone(self, absent: Collection[str], now: float) -> frozenset[str]:
+        """Those that have been missing for long enough; what is missed in between puts it off, for a while."""
+        unsure = (self._entries.get(name) for name in self._unsure)
+        last = max((entry.missed for entry in unsure if entry and entry.missed is not None), default=now)
+        gone = set()
+        for name in absent:
+            missed = self._entries[name].missed
+            assert missed is not None, "it is absent"
+            due = min(max(missed, last) + CONFIRM, missed + LATEST)
+            if now >= due:
+                del self._entries[name]
+                del self._unsure[name]
+                gone.add(name)
+            else:
+                self._unsure[name] = due
+        return frozenset(gone)
 
     def _look_at(self, directory: int, name: str, now: float) -> Content | None:
         """Its content if that is news. Raises FileNotFoundError."""

@@ -198,7 +198,7 @@ def test_killed_while_it_ran_it_ends_with_it_all_the_same(place: Colony) -> None
 def test_ended_while_nobody_looked_it_ends_the_next_supervisor(place: Colony) -> None:
     place.start()
     place.write("app", *SLEEP, restart=ONCE, essential=True)
-    app = place.runs("app")
+    app = place.wait_for(lambda: int(place.status("app").get("pid") or 0))
     place.stop(signal.SIGKILL)
     os.kill(app, signal.SIGKILL)
     begin(place)

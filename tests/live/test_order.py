@@ -199,6 +199,19 @@ def test_a_second_term_in_the_midst_changes_nothing(place: Colony, journal: Jour
     assert not place.family()
 
 
+def test_signals_that_come_together_are_one_end(place: Colony, journal: Journal) -> None:
+    place.start()
+    started(place, journal, slow=0.3)
+    assert place.supervisor is not None
+    place.supervisor.send_signal(signal.SIGSTOP)
+    place.supervisor.send_signal(signal.SIGTERM)
+    place.supervisor.send_signal(signal.SIGINT)
+    place.supervisor.send_signal(signal.SIGCONT)
+    assert place.supervisor.wait(PATIENCE) in (-signal.SIGTERM, -signal.SIGINT)
+    assert journal.lines()[3:] == ["-web", "-worker", "-db"]
+    assert not place.family()
+
+
 def test_a_quit_in_the_midst_kills_whoever_is_left(place: Colony, journal: Journal) -> None:
     place.start()
     pids = started(place, journal, slow=1000)

@@ -16,7 +16,7 @@ import pytest
 
 from colony.core.desired import Content, Listing, Readable, Unreadable
 from colony.runtime import watch
-from colony.runtime.watch import CONFIRM, Unseen, Watch
+from colony.runtime.watch import CONFIRM, LATEST, Unseen, Watch
 
 LIMIT = 1000
 
@@ -377,6 +377,41 @@ def test_a_file_that_goes_again_has_its_second_look_again(directory: Directory) 
     (directory.path / "web").unlink()
     assert directory.look_again().gone == frozenset()
     assert directory.look_again().gone == {"web"}
+
+
+def test_those_that_are_removed_one_by_one_are_gone_together(directory: Directory) -> None:
+    for name in ("db", "web", "worker"):
+        directory.write(name, b"{}")
+    directory.changed()
+    (directory.path / "db").unlink()
+    directory.watch.look()
+    directory.now += CONFIRM / 2
+    (directory.path / "web").unlink()
+    (directory.path / "worker").unlink()
+    directory.watch.look()
+
+    directory.now += CONFIRM / 2
+    assert directory.watch.look(directory.watch.unsure).gone == frozenset()
+    assert directory.watch.again_at == directory.now + CONFIRM / 2
+    directory.now += CONFIRM / 2
+    assert directory.watch.look(directory.watch.unsure).gone == {"db", "web", "worker"}
+    assert directory.watch.again_at is None
+
+
+def test_a_stream_of_removals_puts_none_off_for_long(directory: Directory) -> None:
+    names = [f"n{number}" for number in range(10)]
+    for name in names:
+        directory.write(name, b"{}")
+    directory.changed()
+    began = {}
+    for name in names:
+        (directory.path / name).unlink()
+        began[name] = directory.now
+        for one in directory.watch.look().gone:
+            assert directory.now - began[one] <= LATEST + 0.1
+            del began[one]
+        directory.now += 0.1
+    assert len(began) < 6
 
 
 def test_a_name_never_seen_is_not_missed(directory: Directory) -> None:
