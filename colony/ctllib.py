@@ -545,6 +545,79 @@ def _told(path: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+class Events:
+    """
+    What has become of processes, as the supervisor writes it into ``STATE/events.jsonl``; nobody need be alive.
+
+    The first `read` finds all that is kept, every later one what is new; through rotations, without a gap.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self._path = os.path.join(state_directory(places), "events.jsonl")
+        self._descriptor: int | None = None
+        self._offset = 0
+
+    def read(self) -> list[dict[str, Any]]:
+        """The events since the last time, oldest first. Raises OSError; there being no file yet is none."""
+        found: list[dict[str, Any]] = []
+        if self._descriptor is None:
+            current, former = self._open(self._path), self._open(f"{self._path}.1")
+            if former is not None and not (current is not None and os.path.sameopenfile(former, current)):
+                self._descriptor = former
+                found += self._rest()
+            self._follow(current)
+        while self._descriptor is not None:
+            try:
+                there = os.stat(self._path)
+            except FileNotFoundError:  # between two files, or STATE is gone: no more comes for now
+                return found + self._rest()
+            replaced = not os.path.samestat(there, os.fstat(self._descriptor))
+            found += self._rest()  # a file that is not in use any more grows no more
+            if not replaced:
+                break
+            self._follow(self._open(self._path))
+        return found
+
+    def close(self) -> None:
+        """Read no more."""
+        self._follow(None)
+
+    def _follow(self, descriptor: int | None) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor, self._offset = descriptor, 0
+
+    def _open(self, path: str) -> int | None:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+
+    def _rest(self) -> list[dict[str, Any]]:
+        """What whole lines the file has that were not read yet."""
+        assert self._descriptor is not None
+        # What a full disk took half of has been taken back.
+        self._offset = min(self._offset, os.fstat(self._descriptor).st_size)
+        data = b""
+        while chunk := os.pread(self._descriptor, 1 << 20, self._offset + len(data)):
+            data += chunk
+        data = data[: data.rfind(b"\n") + 1]
+        self._offset += len(data)
+        found = []
+        for line in data.splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                found.append({**_NO_EVENT, **event})
+        return found
+
+
+_NO_EVENT = dict.fromkeys("at name from to why pid exit starts streak next_start".split()) | {"at": _BLANK["since"]}
+"""What an event says that a supervisor of another version left out."""
+
+
 # -- what is written, and whether it is what runs -----------------------------------------------------------
 
 

@@ -56,6 +56,7 @@ VERBS = {
     "upgrade": Verb("upgrade", "", "have the supervisor become the code that is installed now"),
     "status": Verb("status", "[NAME...]", "what is"),
     "show": Verb("show", "NAME", "one process: its definition, its status, its problems"),
+    "events": Verb("events", "[NAME...] [-f] [-n N] [--since T]", "what happens to processes, as it does"),
     "health": Verb("health", "[NAME...]", "is all well? exit code 0 or 1, for a container's HEALTHCHECK"),
     "wait": Verb("wait", "NAME... [--for running|ready|stopped|done]", "return when it is so"),
 }
@@ -68,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return output.end(_main(words, output))
     except KeyboardInterrupt:
-        return output.fail("interrupted", INTERRUPTED)
+        # Who goes on for ever is meant to be interrupted.
+        return output.end(INTERRUPTED) if output.streams else output.fail("interrupted", INTERRUPTED)
     except arguments.Usage as usage:
         output.json = output.json or "--json" in words
         return output.fail(str(usage), INVALID)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FLAGS = frozenset(
     "-h --help --version --json --dry-run --diff --wait --no-answer --essential --rolling --all --order"
-    " --expand-env".split()
+    " --expand-env -f --follow --once".split()
 )
 """The options that take no value; every other one takes the next word, whatever that looks like."""
 
@@ -147,6 +147,36 @@ def seconds(text: str) -> float:
     if not 0 <= value <= 1e9:
         raise ValueError(f"{text[:40]!r} is not a number of seconds")
     return value
+
+
+def count(text: str) -> int:
+    """A whole number, from 0."""
+    if not text.isdecimal():
+        raise ValueError(f"{text[:40]!r} is not a number")
+    return int(text)
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def moment(text: str) -> float:
+    """
+    A moment, in seconds since the epoch: so long ago (``90s``, ``2h30m``, ``3d``), or an ISO date, time or both.
+
+    What names no time zone is local.
+    """
+    import re
+    import time
+    from datetime import datetime
+
+    if re.fullmatch(r"(\d+[smhdw])+", text):
+        return time.time() - sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)(.)", text))
+    for written in (text, f"{time.strftime('%Y-%m-%d')}T{text}"):
+        try:
+            return datetime.fromisoformat(written).timestamp()
+        except ValueError:
+            continue
+    raise ValueError(f"{text[:40]!r} is neither how long ago (2h30m) nor a date or time (2026-11-21T22:18)")
 
 
 def names(words: Words, given: list[str] | None, *, least: int = 1, what: str = "NAME") -> list[str]:

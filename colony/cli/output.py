@@ -25,7 +25,7 @@ class Output:
     Where one verb says what it did.
 
     ``document`` is what ``--json`` prints, built up as the verb goes; ``highest`` is the exit code that is used for
-    every higher one.
+    every higher one; ``streams`` is whether it says lines that may never end.
     """
 
     def __init__(self) -> None:
@@ -33,6 +33,7 @@ class Output:
         self.highest = 255
         self.action = "do that"
         self.document: dict[str, Any] = {}
+        self.streams = False
         self._open = sys.stdout is not None  # it is None where descriptor 1 was closed
         if isinstance(sys.stdout, io.TextIOWrapper):
             # Names and reasons may hold what the terminal's encoding has no letter for.
@@ -60,9 +61,32 @@ class Output:
         self.note(message)
         return self.end(code)
 
+    def stream(self, line: str) -> None:
+        """One line of many, for people or a JSON document of its own; there is none at the end then but an error."""
+        self.streams = True
+        self._write(f"{line}\n")
+
+    def pause(self, seconds: float) -> bool:
+        """Let out what was said so far, and wait; is anybody left to read on?"""
+        import select
+
+        try:
+            if self._open:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            self._close()
+        if not self._open:
+            return False
+        reader = select.poll()
+        reader.register(sys.stdout.fileno(), 0)  # a pipe that nobody reads any more is an error at once
+        gone = any(event & (select.POLLERR | select.POLLNVAL) for _, event in reader.poll(seconds * 1000))
+        if gone:
+            self._close()
+        return not gone
+
     def end(self, code: int) -> int:
         """The end of a verb; the exit code, which is 1 if stdout did not take all of it."""
-        if self.json:
+        if self.json and (not self.streams or "error" in self.document):
             self._write(f"{json.dumps(self.document)}\n")
         try:
             if self._open:
