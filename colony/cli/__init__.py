@@ -19,6 +19,7 @@ from colony.ctllib import INVALID, Places, Refused
 TYPE_CHECKING = False  # not typing's: importing typing would cost 4 ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
 INTERRUPTED = 130
 
@@ -59,6 +60,19 @@ VERBS = {
     "events": Verb("events", "[NAME...] [-f] [-n N] [--since T]", "what happens to processes, as it does"),
     "health": Verb("health", "[NAME...]", "is all well? exit code 0 or 1, for a container's HEALTHCHECK"),
     "wait": Verb("wait", "NAME... [--for running|ready|stopped|done]", "return when it is so"),
+    "completion": Verb("completion", "bash|zsh|fish", "print what that shell needs to complete all this"),
+    "man": Verb("man", "[VERB] | --output DIR", "print a manual page, or write them all"),
+}
+
+EXIT_CODES = {
+    0: "done",
+    1: "failed or refused; for diff: something differs",
+    2: "wrong usage, or an invalid definition",
+    3: "for status: something that should run does not",
+    4: "no such process",
+    5: "no supervisor alive, where one is needed",
+    124: "timed out",
+    130: "interrupted",
 }
 
 
@@ -105,12 +119,10 @@ def _main(argv: list[str], output: Output) -> int:
     _limit(output, verb)
     if verb not in VERBS:
         raise arguments.Usage(f"unknown verb {verb[:40]!r}{_did_you_mean(verb)}")
-    module = import_module(f"colony.cli.{VERBS[verb].module}")
-    parser = arguments.Parser(verb, VERBS[verb].usage, VERBS[verb].summary)
-    module.options(parser, verb)
-    options = parser.parse(words)
+    module, understands = parser(verb)
+    options = understands.parse(words)
     if options.help:
-        output.say(parser.format_help().rstrip())
+        output.say(understands.format_help().rstrip())
         return 0
     output.json = options.json
     places = Places(
@@ -120,6 +132,14 @@ def _main(argv: list[str], output: Output) -> int:
     )
     code: int = getattr(module, _function(verb))(places, words, options, output)
     return code
+
+
+def parser(verb: str) -> tuple[ModuleType, arguments.Parser]:
+    """The module of a verb, and what understands its options."""
+    module = import_module(f"colony.cli.{VERBS[verb].module}")
+    found = arguments.Parser(verb, VERBS[verb].usage, VERBS[verb].summary)
+    module.options(found, verb)
+    return module, found
 
 
 def _function(verb: str) -> str:
@@ -143,8 +163,8 @@ def _overview() -> str:
             "Directories, before or after the verb: --config DIR (COLONY_CONFIG), --messages DIR (COLONY_MESSAGES),",
             "--state DIR (COLONY_STATE). --json for programs. colony VERB --help for more.",
             "",
-            "Exit codes: 0 done, 1 failed or refused, 2 usage or an invalid definition, 3 something wanted is not",
-            "running, 4 no such process, 5 no supervisor alive, 124 timed out, 130 interrupted.",
+            "Exit codes:",
+            *(f"  {code:{width}}  {meaning}" for code, meaning in EXIT_CODES.items()),
         ]
     )
 

@@ -27,7 +27,9 @@ def options(parser: Parser, verb: str) -> None:
     parser.value("--arg", metavar="ARG", dest="args", action="append", help="one argument of it; repeat")
     parser.value("--shell", metavar="TEXT", help="instead of --cmd: a text for /bin/sh -c")
     parser.value("--env", metavar="K=V", action="append", help="a variable of its environment; repeat")
-    parser.value("--env-inherit", metavar="NAME", action="append", help="a variable, or a glob, handed down; repeat")
+    parser.value(
+        "--env-inherit", metavar="VARIABLE", action="append", help="a variable, or a glob, handed down; repeat"
+    )
     parser.value("--config-env", metavar="BOOL", convert=_json, help="false: without NCOLONY_CONFIG")
     parser.value("--cwd", metavar="DIR", help="where it runs")
     parser.value("--uid", metavar="N", convert=arguments.integer, help="the user it runs as")
