@@ -34,12 +34,13 @@ class Walk:
         self.settled = 0
         self.broken = False
         seconds = loop.reactor.seconds
+        self.watch = Watch(str(self.config), 1000, seconds)
         self.rounds = Rounds(
             loop.reactor,
             frequency,
             DirectoryLock(str(self.config)),
             DirectoryLock(str(self.messages)),
-            Watch(str(self.config), 1000, seconds),
+            self.watch,
             Inbox(str(self.messages), self.obey, lambda *_: None, seconds),
             self.take,
             self.settle,
@@ -123,6 +124,24 @@ def test_a_change_is_seen_long_before_the_next_full_look(walk: Walk) -> None:
         walk.await_told("changed web")
         taken.append(time.monotonic() - start)
     assert sorted(taken)[10] < 0.1
+
+
+def test_what_no_doorbell_tells_of_is_seen_at_the_next_full_look(walk: Walk, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name, make in (("hard", os.link), ("soft", os.symlink)):
+        (elsewhere / name).write_bytes(b"{}")
+        make(elsewhere / name, walk.config / name)
+    walk.loop.until(lambda: len(walk.told) == 2 and walk.watch.again_at is None)
+    walk.told.clear()
+    for name in ("hard", "soft"):
+        before = (elsewhere / name).stat().st_mtime_ns
+        (elsewhere / name).write_bytes(b"[]")  # in place, by another way than through CONFIG, of the same size
+        os.utime(elsewhere / name, ns=(before, before))
+    walk.loop.during(0.1)
+    assert walk.told == []
+    walk.rounds.scan_all()
+    assert walk.told == ["changed hard", "changed soft"]
 
 
 def test_a_removed_file_is_gone_within_half_a_second(walk: Walk) -> None:
