@@ -103,7 +103,7 @@ class ColonyService(Service):
         self._later.start()
         self._subreaper = become_subreaper()
         if not self._subreaper:
-            log.warn("orphans cannot become our children: what leaves the group of its process is not stopped with it")
+            log.warn("orphans cannot become our children: each exit costs a look at all of /proc")
         ownership = Ownership(settings.trusted)
         self._environment = dict(os.environ)
         self._env_files = EnvFiles(ownership)

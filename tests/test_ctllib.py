@@ -409,8 +409,12 @@ def test_messages_sort_by_time_and_never_collide(dead: StandIn, monkeypatch: pyt
     with monkeypatch.context() as patched:
         patched.setattr(time, "time_ns", lambda: 1_800_000_000_000_000_000)  # a clock that stands still
         filenames = [ctllib.restart(dead.places, f"x{number}") for number in range(50)]
-    assert filenames == sorted(set(filenames))
-    assert [message["name"] for message in dead.asked()] == [f"x{number}" for number in range(50)]
+        assert filenames == sorted(set(filenames))
+        assert [message["name"] for message in dead.asked()] == [f"x{number}" for number in range(50)]
+        patched.setattr(ctllib, "_last", 0)  # as in another process, or on another host
+        others = [ctllib.restart(dead.places, f"x{number}") for number in range(50)]
+    assert [name[:20] for name in filenames] == [name[:20] for name in others]
+    assert set(filenames).isdisjoint(others)
     assert all(re.fullmatch(r"\d{20}-[0-9a-f]{32}", filename) for filename in filenames)
 
 

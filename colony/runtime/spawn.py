@@ -331,7 +331,7 @@ class ProcessSpawner:
         if (
             process.is_child
             and not family.has_group(process.pid)
-            and not self._has_orphans(process.kin)
+            and not self._may_have_orphans(process.kin)
             and not (process.cgroup is not None and process.cgroup.has_members())
         ):
             self._finish_family(process)
@@ -340,9 +340,10 @@ class ProcessSpawner:
         self._family_pace = 0.0
         self._look_soon()
 
-    def _has_orphans(self, kin: Kin) -> bool:
+    def _may_have_orphans(self, kin: Kin) -> bool:
+        """Is it worth a walk to look for who has left its session?"""
         if not self._subreaper or not kin.token:
-            return False
+            return bool(kin.token)  # they are somebody else's children: only a walk of /proc finds them
         if self._orphans is None:
             # One reading for every exit of this reactor turn: they all died before it.
             self._orphans = family.orphans(self._processes.keys(), self._children)

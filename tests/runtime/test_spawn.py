@@ -433,10 +433,11 @@ def test_all_that_was_said_is_relayed_before_the_end_is_told(machine: Machine) -
 
 
 DAEMON = """
-setsid sh -c '{before} echo $$ > daemon.new; mv daemon.new daemon; exec {command}' &
+setsid env -i PATH="$PATH" sh -c '{before} echo $$ > daemon.new; mv daemon.new daemon; exec {command}' &
 while [ ! -e daemon ]; do sleep 0.01; done
 exit 3
 """
+"""Who is left is of no family, neither by session nor by token."""
 
 
 def test_an_end_is_noticed_at_once_though_a_daemon_holds_the_pipe(make: Make) -> None:

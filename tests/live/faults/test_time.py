@@ -101,9 +101,14 @@ def test_a_supervisor_that_was_frozen_takes_up_what_it_missed(colony: Colony) ->
     colony.write("dies", *SLEEP, restart={"threshold": 0})
     colony.write("changes", *SLEEP)
     colony.write("goes", *SLEEP)
+    colony.write("backs", "sh", "-c", "echo here; exit 1", restart={"initial": 0.4, "factor": 1, "jitter": 0})
     still, dies, changes, goes = (colony.runs(name) for name in ("still", "dies", "changes", "goes"))
     assert colony.supervisor is not None
+    before = len(colony.wait_for(lambda: colony.said("[backs] here")))
+    colony.wait_for(lambda: len(colony.said("[backs] here")) > before)
+    colony.wait_for(lambda: not colony.family("backs"))
     colony.supervisor.send_signal(signal.SIGSTOP)
+    before = len(colony.said("[backs] here"))
     os.kill(dies, signal.SIGKILL)
     colony.write("changes", *SLEEP, env={"EDITION": "2"})
     colony.write("comes", *SLEEP)
@@ -113,6 +118,8 @@ def test_a_supervisor_that_was_frozen_takes_up_what_it_missed(colony: Colony) ->
 
     colony.supervisor.send_signal(signal.SIGCONT)
 
+    colony.wait_for(lambda: len(colony.said("[backs] here")) > before + 1, AT_ONCE)
+    colony.remove("backs")
     colony.runs("dies", instead_of=dies, seconds=AT_ONCE)
     colony.runs("changes", instead_of=changes, seconds=AT_ONCE)
     colony.runs("comes", seconds=AT_ONCE)
