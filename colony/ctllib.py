@@ -614,6 +614,26 @@ class Events:
         return found
 
 
+def output(places: Places, name: str, lines: int = 10) -> list[str] | None:
+    """
+    The last lines that a process has written, as far as its log file has them; None where it has none, or none for us.
+
+    Of what is no UTF-8 there are escapes, and of a line longer than 64 KiB its end.
+    """
+    path = os.path.join(state_directory(places), "logs", f"{check_name(name)}.log")
+    try:
+        with open(path, "rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - (1 << 16)))
+            data = file.read()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    found = data.decode("utf-8", "backslashreplace").split("\n")
+    if not found[-1]:
+        del found[-1]
+    return found[max(0, len(found) - lines) :]
+
+
 _NO_EVENT = dict.fromkeys("at name from to why pid exit starts streak next_start".split()) | {"at": _BLANK["since"]}
 """What an event says that a supervisor of another version left out."""
 

@@ -8,7 +8,7 @@ from collections import deque
 from colony import ctllib
 from colony.cli import arguments
 from colony.cli.output import visible
-from colony.cli.table import coloured, painted
+from colony.cli.table import clock, coloured, painted
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost 4 ms
 if TYPE_CHECKING:
@@ -104,18 +104,10 @@ class _Lines:
             self._output.stream(json.dumps(event) if self._output.json else self._line(event))
 
     def _line(self, event: Mapping[str, Any]) -> str:
-        from datetime import datetime
-
         name = visible(event["name"] or _SUPERVISOR)
         self._width = max(self._width, len(name))
-        at = datetime.fromisoformat(event["at"]).astimezone()
-        states = visible(_change(event)).ljust(_STATES)
-        if coloured():
-            states = painted(states, event["to"] or "")
-        pid = "" if event["pid"] is None else f" ({event['pid']})"
-        return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}  {name:{self._width}}  {states}  " + visible(
-            f"{event['why']}{pid}"
-        )
+        fraction = visible(str(event["at"])[19:23])
+        return f"{clock(event['at'])}{fraction}  {name:{self._width}}  {what(event)}"
 
 
 _SUPERVISOR = "(colony)"
@@ -124,7 +116,9 @@ _SUPERVISOR = "(colony)"
 _STATES = len("stopping -> backoff")
 
 
-def _change(event: Mapping[str, Any]) -> str:
-    """``running -> backoff``; one state where it is the same, or there was none before."""
+def what(event: Mapping[str, Any]) -> str:
+    """``running -> backoff  exited with code 1 (77)``; one state where it is the same, or there was none before."""
     former, state = event["from"], event["to"] or "gone"
-    return state if former in (None, state) else f"{former} -> {state}"
+    states = visible(state if former in (None, state) else f"{former} -> {state}").ljust(_STATES)
+    pid = "" if event["pid"] is None else f" ({event['pid']})"
+    return f"{painted(states, state) if coloured() else states}  {visible(str(event['why']))}{pid}"

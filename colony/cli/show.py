@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from colony import ctllib
 from colony.cli import arguments
+from colony.cli.events import what
 from colony.cli.output import pretty, visible
-from colony.cli.status import age, last_exit
+from colony.cli.status import last_exit
+from colony.cli.table import age, clock, until
 from colony.core import check
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost 4 ms
@@ -53,43 +55,70 @@ def show(places: Places, words: Words, options: Namespace, output: Output) -> in
             for verdict in verdicts
         ],
         "status": told,
+        "events": (events := _events(places, name)),
+        "output": (said := ctllib.output(places, name)),
     }
-    for verdict in verdicts:
-        output.say(f"{visible(verdict.path)}:")
-        if verdict.value is not None:
-            output.say(pretty(verdict.value))
-        for problem in verdict.problems:
-            output.say(visible(f"! {problem}"))
-        for key in verdict.unknown:
-            output.say(visible(f"note: {check.unknown_note(key)}"))
-    if not verdicts:
-        output.say("no file: it is being removed")
     if told is not None:
         output.say("\n".join(_lines(told, verdicts[0].value if verdicts else None)))
+    if events:
+        output.say("lately")
+        for event in events:
+            output.say(f"  {clock(event['at'])}  {what(event)}")
+    if said:
+        output.say("last output")
+        for line in said:
+            output.say(visible(f"  {line}"))
+    for verdict in verdicts:
+        output.say(visible(f"file       {verdict.path}"))
+        for problem in verdict.problems if told is None else ():
+            output.say(visible(f"problem    {problem}"))
+        for key in verdict.unknown:
+            output.say(visible(f"note       {check.unknown_note(key)}"))
+        if verdict.value is not None:
+            output.say(pretty(verdict.value))
+    if not verdicts:
+        output.say("no file: it is being removed")
     if dead is not None:
         raise dead
     return 0
 
 
+_EVENTS = 6
+"""The last events that are told of: two or three starts and what became of them."""
+
+
+def _events(places: Places, name: str) -> list[dict[str, Any]]:
+    trail = ctllib.Events(places)
+    try:
+        return [event for event in trail.read() if event["name"] == name][-_EVENTS:]
+    except PermissionError:
+        return []
+    finally:
+        trail.close()
+
+
 def _lines(told: Mapping[str, Any], definition: Any) -> Iterator[str]:
     yield visible(f"state      {told['state']}" + (f": {told['why']}" if told["why"] else ""))
+    yield f"since      {clock(told['since'])}, {age(told['since'])} ago"
+    if told["next_start"] is not None:
+        yield f"next try   {clock(told['next_start'])}, in {until(told['next_start'])}"
     yield f"wanted     {'yes' if told['wanted'] else 'no'}"
     if told["pid"] is not None:
         yield f"pid        {told['pid']}"
-    yield f"since      {told['since']} ({age(told['since'])})"
     yield f"starts     {told['starts']}" + (f", {told['streak']} early deaths in a row" if told["streak"] else "")
     if told["last_exit"] is not None:
-        yield f"last exit  {last_exit(told['last_exit'])} at {told['last_exit']['at']}"
-    if told["next_start"] is not None:
-        yield f"next start {told['next_start']}"
+        at = told["last_exit"]["at"]
+        yield f"last exit  {last_exit(told['last_exit'])}, {clock(at)}, {age(at)} ago"
     if told["ready"] is not None:
         yield f"ready      {'yes' if told['ready'] else 'no'}"
     if told["health"] is not None:
         yield visible(f"health     {told['health']}")
-    if told["digest"] is not None and definition is not None and told["digest"] != check.digest(definition):
-        yield "definition in force: not the one in the file"
     for problem in told["problems"]:
         where = f"{problem['path']}: " if problem["path"] else ""
         yield visible(f"problem    {where}{problem['message']}")
-    if told["unknown"]:
+    if told["problems"] and told["digest"] is not None:
+        yield "in force   the last good definition, not the one in the file"
+    elif told["digest"] is not None and definition is not None and told["digest"] != check.digest(definition):
+        yield "in force   another definition than the one in the file"
+    if told["unknown"] and definition is None:  # else the file itself is asked
         yield visible(f"unknown    {', '.join(told['unknown'])}")

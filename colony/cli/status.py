@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-
 from colony import ctllib
 from colony.cli import arguments
 from colony.cli.output import visible
+from colony.cli.table import age, table, until, width
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost 4 ms
 if TYPE_CHECKING:
@@ -23,8 +20,11 @@ if TYPE_CHECKING:
 NOT_RUNNING = 3
 
 _HEADINGS = ("NAME", "STATE", "HEALTH", "PID", "UP", "STARTS", "LAST EXIT", "WHY")
+_STATE = _HEADINGS.index("STATE")
 _HEALTH = _HEADINGS.index("HEALTH")
-_COLOURS = {"running": "32", "failed": "31", "backoff": "31", "starting": "33", "stopping": "33", "waiting": "33"}
+
+_NAMED = 5
+"""Names that the summary lists at the most."""
 
 
 def options(parser: Parser, verb: str) -> None:
@@ -79,18 +79,12 @@ def _table(told: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [_HEADINGS, *(row(one) for one in told)]
     if all(one["health"] is None for one in told):  # nobody is asked how it is
         rows = [cells[:_HEALTH] + cells[_HEALTH + 1 :] for cells in rows]
-    widths = [max(len(cells[column]) for cells in rows) for column in range(len(rows[0]) - 1)]
-    lines = []
-    for cells in rows:
-        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
-        if _coloured() and cells[1] in _COLOURS:
-            padded[1] = f"\x1b[{_COLOURS[cells[1]]}m{padded[1]}\x1b[m"
-        lines.append("  ".join([*padded, cells[-1]]).rstrip())
-    return lines
+    return table(rows, width(), _STATE)
 
 
 def row(told: Mapping[str, Any]) -> tuple[str, ...]:
     """The cells of one status."""
+    last = last_exit(told["last_exit"])
     return (
         visible(told["name"]),
         visible(told["state"]) + (" (not ready)" if told["state"] == "running" and told["ready"] is False else ""),
@@ -98,9 +92,17 @@ def row(told: Mapping[str, Any]) -> tuple[str, ...]:
         "-" if told["pid"] is None else str(told["pid"]),
         "-" if told["pid"] is None else age(told["since"]),
         str(told["starts"]),
-        last_exit(told["last_exit"]),
-        visible(told["why"] or ""),
+        last if told["last_exit"] is None else f"{last}, {age(told['last_exit']['at'])} ago",
+        visible(reason(told)),
     )
+
+
+def reason(told: Mapping[str, Any]) -> str:
+    """Why it is as it is, and when it will be tried again; nothing where all is as wanted."""
+    parts = [] if told["why"] in ("", "wanted", None) else [told["why"]]
+    if told["next_start"] is not None:
+        parts.append(f"next try in {until(told['next_start'])}")
+    return "; ".join(parts)
 
 
 def last_exit(told: Mapping[str, Any] | None) -> str:
@@ -110,21 +112,6 @@ def last_exit(told: Mapping[str, Any] | None) -> str:
     if told["signal"] is not None:
         return str(told["signal"])
     return "unknown" if told["code"] is None else f"code {told['code']}"
-
-
-def age(moment: str) -> str:
-    """How long ago it was, in the two units that matter: ``3h12m``."""
-    from datetime import datetime
-
-    seconds = max(0, int(time.time() - datetime.fromisoformat(moment).timestamp()))
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days}d{hours}h"
-    if hours:
-        return f"{hours}h{minutes:02}m"
-    return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
 
 
 def _notes(told: Sequence[Mapping[str, Any]], supervisor: Mapping[str, Any]) -> list[str]:
@@ -143,6 +130,8 @@ def _notes(told: Sequence[Mapping[str, Any]], supervisor: Mapping[str, Any]) -> 
     missing_ones = sorted(name for name, there in (supervisor.get("capabilities") or {}).items() if not there)
     if missing_ones:
         notes.append(visible(f"! the supervisor has to do without: {', '.join(missing_ones)}"))
+    if supervisor.get("events_dropped"):
+        notes.append(f"! {supervisor['events_dropped']} events were lost: they could not be written")
     if supervisor.get("log_dropped"):
         notes.append(
             f"! {supervisor['log_dropped']} bytes of the supervisor's log were dropped: nobody took them in time"
@@ -156,14 +145,11 @@ def _summary(told: Sequence[Mapping[str, Any]], supervisor: Mapping[str, Any]) -
         counts[one["state"]] = counts.get(one["state"], 0) + 1
     parts = [f"{counts[state]} {state}" for state in sorted(counts, key=lambda state: (state != "running", state))]
     line = f"{len(told)} process{'' if len(told) == 1 else 'es'}: {', '.join(parts)}" if told else "no processes"
-    if absent := sum(map(missing, told)):
-        line += f"; {absent} wanted and not running"
+    if absent := [visible(one["name"]) for one in told if missing(one)]:
+        more = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
+        line += f"; wanted and not running: {', '.join(absent[:_NAMED])}{more}"
     if supervisor.get("pid"):
         line += f"; supervisor {supervisor['pid']}"
         if supervisor.get("started"):
             line += f", up {age(supervisor['started'])}"
     return line
-
-
-def _coloured() -> bool:
-    return "NO_COLOR" not in os.environ and sys.stdout is not None and sys.stdout.isatty()

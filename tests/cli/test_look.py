@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from colony import ctllib
-from colony.cli.status import age
+from colony.cli.table import age, clock, table
 from colony.core import check
 from tests.cli.conftest import Ctl
 from tests.cli.standin import StandIn
@@ -17,14 +18,16 @@ from tests.cli.standin import StandIn
 def test_status_is_a_table_with_a_summary(ctl: Ctl, colony: StandIn) -> None:
     colony.introduce(pid=77)
     colony.tell("web", pid=11, starts=2, last_exit={"code": None, "signal": "KILL", "at": ctllib.now()})
-    colony.tell("a", "backoff", why="exited with code 1", last_exit={"code": 1, "signal": None, "at": ctllib.now()})
+    soon = datetime.fromtimestamp(time.time() + 8.9, UTC).isoformat()
+    last = {"code": 1, "signal": None, "at": ctllib.now()}
+    colony.tell("a", "backoff", why="exited with code 1", last_exit=last, next_start=soon)
     done = ctl("status")
     assert done.code == 3
     assert done.out.splitlines() == [
-        "NAME  STATE    PID  UP  STARTS  LAST EXIT  WHY",
-        "a     backoff  -    -   1       code 1     exited with code 1",
-        "web   running  11   0s  2       KILL       wanted",
-        "2 processes: 1 running, 1 backoff; 1 wanted and not running; supervisor 77, up 0s",
+        "NAME  STATE    PID  UP  STARTS  LAST EXIT       WHY",
+        "a     backoff  -    -   1       code 1, 0s ago  exited with code 1; next try in 8s",
+        "web   running  11   0s  2       KILL, 0s ago",
+        "2 processes: 1 running, 1 backoff; wanted and not running: a; supervisor 77, up 0s",
     ]
 
 
@@ -48,7 +51,7 @@ def test_status_has_a_column_for_health_where_somebody_is_asked(ctl: Ctl, colony
     assert ctl("status").out.splitlines()[:3] == [
         "NAME  STATE    HEALTH   PID  UP  STARTS  LAST EXIT  WHY",
         "a     waiting  -        -    -   0       -          waits for web",
-        "web   running  healthy  11   0s  1       -          wanted",
+        "web   running  healthy  11   0s  1       -",
     ]
 
 
@@ -100,6 +103,24 @@ def test_status_does_not_steer_the_terminal(ctl: Ctl, colony: StandIn) -> None:
     assert "\x1b" not in done.out
 
 
+def test_the_last_column_is_wrapped_to_the_terminal_and_cut_after_three_lines() -> None:
+    rows = [("NAME", "WHY"), ("web", " ".join(f"word{number}" for number in range(30)))]
+    lines = table(rows, 40)
+    assert all(len(line) <= 40 for line in lines)
+    assert lines[:2] == ["NAME  WHY", "web   word0 word1 word2 word3 word4"]
+    assert lines[2].startswith("      word5")
+    assert lines[3].endswith(" ...")
+    assert len(lines) == 4
+    assert len(table(rows, None)) == 2
+
+
+def test_where_there_is_no_room_the_last_column_goes_below() -> None:
+    assert table([("A", "WHY"), ("x" * 30, "because it ends with 1")], 44)[1:] == [
+        "x" * 30,
+        "    because it ends with 1",
+    ]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0s"), (59, "59s"), (61, "1m01s"), (3 * 3600 + 62, "3h01m"), (90000, "1d1h"), (-5, "0s")]
 )
@@ -117,12 +138,41 @@ def test_show_tells_definition_and_status(ctl: Ctl, colony: StandIn) -> None:
     done = ctl("show", "web")
     assert done.code == 0
     assert '"sleep"' in done.out
-    for line in ("pid        11", "starts     1, 2 early deaths in a row", "ready      no", "unknown    mine"):
+    for line in ("pid        11", "starts     1, 2 early deaths in a row", "ready      no"):
         assert line in done.out.splitlines()
-    assert "definition in force: not the one in the file" in done.out
+    assert "in force   another definition than the one in the file" in done.out
     told = ctl("show", "web", "--json").json
     assert told["status"]["pid"] == 11
     assert told["files"][0]["definition"] == {"args": ["sleep", "1"]}
+
+
+def test_show_tells_what_happened_to_it_and_what_it_said_last(ctl: Ctl, colony: StandIn) -> None:
+    ctl("add", "web", "--", "sleep", "1")
+    colony.tell("web", "backoff")
+    at = ctllib.now()
+    with (colony.state / "events.jsonl").open("w") as file:
+        for number in range(7):
+            event = {"at": at, "name": "web", "from": "running", "to": "backoff", "why": f"death {number}", "pid": 7}
+            file.write(f"{json.dumps(event)}\n{json.dumps({**event, 'name': 'other'})}\n")
+    (colony.state / "logs").mkdir()
+    (colony.state / "logs" / "web.log").write_bytes(b"".join(b"line %d\xff\x1b\n" % number for number in range(12)))
+    lines = ctl("show", "web").out.splitlines()
+    lately = lines.index("lately")
+    assert lines[lately + 1 : lately + 7] == [
+        f"  {clock(at)}  running -> backoff   death {number} (7)" for number in range(1, 7)
+    ]
+    assert lines[lately + 7 : lately + 18] == ["last output", *(rf"  line {n}\xff\x1b" for n in range(2, 12))]
+    told = ctl("show", "web", "--json").json
+    assert [event["why"] for event in told["events"]] == [f"death {number}" for number in range(1, 7)]
+    assert len(told["output"]) == 10
+
+
+@pytest.mark.parametrize(("data", "said"), [(b"", []), (b"a", ["a"]), (b"a\n", ["a"]), (b"\na\nb", ["a", "b"])])
+def test_the_last_lines_of_an_output_are_found(colony: StandIn, data: bytes, said: list[str]) -> None:
+    assert ctllib.output(colony.places, "web") is None
+    (colony.state / "logs").mkdir()
+    (colony.state / "logs" / "web.log").write_bytes(data)
+    assert ctllib.output(colony.places, "web", 2) == said
 
 
 def test_show_tells_what_is_wrong(ctl: Ctl, colony: StandIn) -> None:
@@ -131,15 +181,16 @@ def test_show_tells_what_is_wrong(ctl: Ctl, colony: StandIn) -> None:
     at = ctllib.now()
     colony.tell("web", "failed", why="bad", problems=[problem], last_exit={"code": None, "signal": None, "at": at})
     out = ctl("show", "web").out
-    assert "! args: must have at least one entry, the executable" in out
-    assert "note: unknown key 'env_inherits'; did you mean 'env_inherit'?" in out
+    assert "note       unknown key 'env_inherits'; did you mean 'env_inherit'?" in out
     assert "problem    args: must have at least one entry, the executable" in out
-    assert f"last exit  unknown at {at}" in out
+    assert f"last exit  unknown, {clock(at)}, 0s ago" in out
 
 
 def test_show_of_what_is_being_removed_has_no_file(ctl: Ctl, colony: StandIn) -> None:
-    colony.tell("web", "stopping")
-    assert "no file: it is being removed" in ctl("show", "web").out
+    colony.tell("web", "stopping", unknown=["mine"])
+    out = ctl("show", "web").out
+    assert "no file: it is being removed" in out
+    assert "unknown    mine" in out
 
 
 def test_show_with_nobody_there_tells_the_definition(ctl: Ctl, dead: StandIn) -> None:
