@@ -67,8 +67,10 @@ class Imported:
         """Programs that should run, and of which nothing could be made."""
 
     def leave(self, section: str, option: str, why: str) -> None:
-        """Say that something was not carried over."""
-        self.left.append(Left(section, option, why))
+        """Say, once, that something was not carried over."""
+        left = Left(section, option, why)
+        if left not in self.left:
+            self.left.append(left)
 
     def miss(self, section: str, program: str, why: str) -> None:
         """Say that a program could not be carried over at all."""

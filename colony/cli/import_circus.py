@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _NAME = r"((?:circus|env)\.[\w.\-]+)"
 _REFERENCE = re.compile(rf"\$\({_NAME}\)|\(\({_NAME}\)\)", re.IGNORECASE)
-_VARIABLE = re.compile(r"\$(?:([A-Z][A-Z0-9_]*)|\{([A-Z][A-Z0-9_]*)\})")
+_VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 
 _ITSELF = "it is about circusd itself"
 _REASONS = {
@@ -114,8 +114,11 @@ class _Reader:
         rank = self._rank(at, options)
         for wid in range(1, count + 1):
             words = {"wid": str(wid)}
-            env = {key: self._late(at, key, value, variables, words) for key, value in variables.items()}
+            env = {key: self._in_env(key, value, variables) for key, value in variables.items()}
             line = f"{self._late(at, 'cmd', cmd, env, words)} {self._late(at, 'args', args, env, words)}"
+            for variable in sorted(self._later.names(line)):
+                why = f"${{env:{variable}}} is read at each start, and one word whatever is in it (--expand-env: now)"
+                self.imported.leave(at, "args", why)
             try:
                 split = shlex.split(line)
             except ValueError as error:
@@ -212,7 +215,7 @@ class _Reader:
         return found
 
     def _late(self, at: str, option: str, text: str, env: dict[str, str], words: dict[str, str]) -> str:
-        """The text with ``$(circus.NAME)``, ``$(circus.env.NAME)`` and, in a variable, ``$NAME`` replaced."""
+        """The text with ``$(circus.NAME)`` and ``$(circus.env.NAME)`` replaced."""
 
         def reference(match: re.Match[str]) -> str:
             asked = re.sub("^circus[.]", "", match[1] or match[2], flags=re.IGNORECASE)
@@ -220,15 +223,23 @@ class _Reader:
                 return words[asked.lower()]
             if asked.lower().startswith("env."):
                 wanted = asked[4:]
-                given = next((key for key in env if key.lower() == wanted.lower() and key != option), None)
+                given = next((key for key in env if key.lower() == wanted.lower()), None)
                 return env[given] if given else self._variable(wanted)
             self.imported.leave(at, option, f"{match[0]} stays as it is: it is not known")
             return match[0]
 
-        text = _REFERENCE.sub(reference, text)
-        if option in env:
-            text = _VARIABLE.sub(lambda match: self._variable(match[1] or match[2]), text)
-        return text
+        return _REFERENCE.sub(reference, text)
+
+    def _in_env(self, option: str, text: str, variables: dict[str, str]) -> str:
+        """The value of a variable, with ``$NAME`` replaced: by circusd's own, or by another one of the watcher's."""
+
+        def variable(match: re.Match[str]) -> str:
+            name = match[1]
+            if name in variables and name != option and name not in os.environ:
+                return variables[name]
+            return self._variable(name)
+
+        return _VARIABLE.sub(variable, text)
 
     def _variable(self, name: str) -> str:
         """A variable of the supervisor's: a mark for it, or what it is here and now if that is asked for."""
@@ -268,10 +279,18 @@ def _all(path: str, imported: Imported) -> Sections:
 
 
 def _one(path: str) -> Sections:
-    parser = configparser.ConfigParser(strict=False, inline_comment_prefixes=(";",))
+    """The sections of one file; a comment at a line's end is one only if its semicolon is the first in the line."""
+    parser = configparser.RawConfigParser(strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names of variables keep their case
     found = sections(parser, path)
-    return {
-        section: {option: "" if text == '""' else text for option, text in options.items()}
-        for section, options in found.items()
-    }
+    return {section: {key: _uncommented(text) for key, text in options.items()} for section, options in found.items()}
+
+
+def _uncommented(text: str) -> str:
+    first, newline, rest = text.partition("\n")
+    at = first.find(";")
+    if at > 0 and first[at - 1].isspace():
+        first = first[:at].rstrip()
+    if first == '""':
+        first = ""
+    return f"{first}{newline}{rest}"
