@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -11,20 +12,22 @@ import pytest
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc to make calls fail")
 
 
-def environment_of_a_death(folder: Path, point: str, call: int = 1) -> dict[str, str]:
+def environment_of_a_death(
+    folder: Path, point: str, call: int = 1, number: signal.Signals = signal.SIGKILL
+) -> dict[str, str]:
     """
-    The environment in which a supervisor kills itself with KILL.
+    The environment in which a supervisor kills itself, or sends itself another signal.
 
     ``point`` is ``module:Class.method:before`` or ``...:after``; ``call`` says at which call of it.
     """
     module, path, when = point.split(":")
-    return _site(folder, _DEATH.format(module=module, path=path, when=when, call=call))
+    return _site(folder, _DEATH.format(module=module, path=path, when=when, call=call, number=int(number)))
 
 
 _DEATH = """\
 import importlib.machinery, os, signal, sys
 
-MODULE, PATH, WHEN, CALL = {module!r}, {path!r}, {when!r}, {call!r}
+MODULE, PATH, WHEN, CALL, NUMBER = {module!r}, {path!r}, {when!r}, {call!r}, {number!r}
 
 
 def wrapped(function):
@@ -33,12 +36,12 @@ def wrapped(function):
     def call(*args, **kwargs):
         calls[0] += 1
         if calls[0] == CALL and WHEN == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), NUMBER)
         try:
             return function(*args, **kwargs)
         finally:
             if calls[0] == CALL:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), NUMBER)
 
     return call
 

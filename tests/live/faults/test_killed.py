@@ -74,6 +74,15 @@ def test_around_a_start(place: Colony, point: str, when: str, lives: bool) -> No
     assert pids == before or not lives
 
 
+def test_term_at_its_first_start_leaves_nothing(place: Colony) -> None:
+    place.write("web", *SLEEP)
+    env = environment_of_a_death(place.folder, f"{STARTED}:after", number=signal.SIGTERM)
+    supervisor = place.begin("python", "-m", "twisted", "colony", *place.places, env=env)
+    assert supervisor.wait(15) == -signal.SIGTERM
+    assert place.family() == []
+    assert place.said("started web")
+
+
 def test_between_a_start_and_its_record_when_the_environment_is_overwritten(place: Colony) -> None:
     """Then its FIFO tells whose it is."""
     place.write("web", "env", "-i", f"COLONY_LIVE_TEST={place.folder}", "/bin/sleep", "1001")
