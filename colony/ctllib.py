@@ -416,6 +416,11 @@ def reload(places: Places, name: str, by: str | None = None) -> str:
     return ask(places, "RELOAD", by, name=name)
 
 
+def rotate(places: Places, by: str | None = None) -> str:
+    """Ask that every log file is begun anew, the present one becoming the first of the old ones."""
+    return ask(places, "ROTATE", by)
+
+
 def scan(places: Places, by: str | None = None) -> str:
     """Ask that CONFIG is looked at now."""
     return ask(places, "SCAN", by)

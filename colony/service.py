@@ -40,6 +40,7 @@ from colony.runtime.inheritance import Inheritance, ignore, unblock_signals
 from colony.runtime.later import Later
 from colony.runtime.launch import Launcher
 from colony.runtime.locks import DirectoryLock
+from colony.runtime.log_writer import LogWriter
 from colony.runtime.logs import Relay
 from colony.runtime.notify import Notify
 from colony.runtime.own_log import OwnLog
@@ -104,6 +105,7 @@ class ColonyService(Service):
         self._subreaper = become_subreaper()
         if not self._subreaper:
             log.warn("orphans cannot become our children: each exit costs a look at all of /proc")
+        self._logs = LogWriter(self._reactor, self._relay, self._state.logs, lambda: self._supervisor.report())
         ownership = Ownership(settings.trusted)
         self._environment = dict(os.environ)
         self._env_files = EnvFiles(ownership)
@@ -118,6 +120,7 @@ class ColonyService(Service):
             subreaper=self._subreaper,
             partial=self._partial,
             cgroups=self._cgroups,
+            logs=self._logs,
         )
         self._notify = Notify(self._reactor, f"@colony-{settings.colony}", self._spawner.runs)
         self._checks = Checks(
@@ -132,6 +135,7 @@ class ColonyService(Service):
             settings.defaults,
             self._report,
             lambda: self._rounds.scan(),
+            self._rotate,
             self._gave_up,
         )
         if settings.trusted is None and os.geteuid() == 0:
@@ -184,6 +188,7 @@ class ColonyService(Service):
 
     def _begin(self) -> None:
         self._own_log.start()
+        self._logs.start()
         self._handle_ends()
         unblock_signals()
         self._notify.begin()
@@ -241,6 +246,8 @@ class ColonyService(Service):
             self._events.end()
         self._notify.close()
         self._later.finish()
+        if not self._logs.finish():
+            log.error("not all that was said is in the log files: their disk does not answer")
         if self._cgroups is not None:
             self._cgroups.close()
         log.info("every process is gone")
@@ -263,6 +270,7 @@ class ColonyService(Service):
         self._checks.kill_commands()
         self._supervisor.flush()
         self._later.flush()
+        self._logs.finish()
         self._own_log.finish()
         locks = {lock.path: lock.held for lock in self._locks if lock.held is not None}
         return HandOver(os.getpid(), locks, self._spawner.partial())
@@ -270,6 +278,7 @@ class ColonyService(Service):
     def _refuse(self, why: str) -> None:
         """No upgrade: go on as if nobody had asked."""
         self._own_log.start()
+        self._logs.start()
         log.error("no upgrade: {why}", why=why)
         self._refused = {"at": timestamp(time.time()), "error": why}
         if self.running:
@@ -373,19 +382,22 @@ class ColonyService(Service):
                 # Who has not asked for them does not lack them.
                 **({"cgroups": self._cgroups is not None} if self._settings.cgroups else {}),
             },
-            "log_dropped": self._own_log.dropped,
+            "log_dropped": self._own_log.dropped + self._logs.dropped,
             "events_dropped": 0 if self._events is None else self._events.dropped,
             "upgrade_refused": self._refused,
         }
 
     # -- signals
 
+    def _rotate(self) -> bool:
+        self._logs.rotate()
+        return self._state.available
+
     def _handle_signals(self) -> None:
         """TERM and INT are Twisted's; no other signal is to end us and leave processes behind."""
         # HUP and USR2 until what was there before us is known: a look at CONFIG would start it a second time.
         ignore(signal.SIGPIPE, signal.SIGALRM, signal.SIGHUP, signal.SIGUSR2)
-        if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:  # else it is twistd's, who rotates its log
-            ignore(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, partial(self._rotate_too, signal.getsignal(signal.SIGUSR1)))
         signal.signal(signal.SIGQUIT, lambda *_: self._reactor.callFromThread(self._quit))
 
     def _handle_ends(self) -> None:
@@ -406,6 +418,12 @@ class ColonyService(Service):
         ignore(signal.SIGTERM, signal.SIGINT)
         first, self._ending = not self._ending, True
         return first
+
+    def _rotate_too(self, found: Any, number: int, frame: FrameType | None) -> None:
+        """Rotate the log files, and have whoever was there before rotate his: twistd."""
+        if callable(found):
+            found(number, frame)
+        self._reactor.callFromThread(self._while_running, self._rotate)
 
     def _while_running(self, work: Callable[[], None]) -> None:
         if self.running:

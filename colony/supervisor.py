@@ -61,6 +61,7 @@ from colony.core.model import (
     Answer,
     AskReload,
     AskRestart,
+    AskRotate,
     AskScan,
     AskSignal,
     AskStart,
@@ -146,8 +147,8 @@ class Supervisor:
     Keeps what runs at what is wanted.
 
     ``clock`` is monotonic; ``colony`` begins every token; ``report`` is given each Report; ``scan`` looks at CONFIG
-    and says whether it could; ``gave_up`` is told when an essential process has given up, and how it ended (None: it
-    could not be started).
+    and says whether it could; ``rotate`` has every log file begun anew, and says whether there are any; ``gave_up`` is
+    told when an essential process has given up, and how it ended (None: it could not be started).
     """
 
     def __init__(
@@ -160,6 +161,7 @@ class Supervisor:
         defaults: Defaults,
         report: Callable[[Report], None],
         scan: Callable[[], bool],
+        rotate: Callable[[], bool],
         gave_up: Callable[[Name, Exit | None], None],
     ) -> None:
         self._clock = clock
@@ -170,6 +172,7 @@ class Supervisor:
         self._defaults = defaults
         self._telling = Telling(clock, report, lambda: (self._units, self._desired), lambda: bool(self._queue))
         self._scan = scan
+        self._rotate = rotate
         self._gave_up = gave_up
         self._units: PMap[Name, Unit] = pmap()
         self._order = Order()
@@ -338,6 +341,10 @@ class Supervisor:
                 if self._scan():
                     return Answer()
                 return Answer(code=1, error="CONFIG cannot be seen now; everything stays as it is")
+            case AskRotate():
+                if self._rotate():
+                    return Answer()
+                return Answer(code=1, error="without STATE there are no log files")
             case AskSignal(target, signal):
                 return self._signal(target, SignalAsked(signal))
             case AskReload(target):

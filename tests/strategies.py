@@ -149,6 +149,18 @@ def _asks(signal: str) -> bool:
     return check.signal_name(signal) != "KILL"
 
 
+_log = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_bytes": st.integers(0, 10**15),
+        "backups": st.integers(0, 1000),
+        "relay": st.booleans(),
+        "split": st.booleans(),
+        "compress": st.booleans(),
+        "buffer": st.integers(4096, 2**20),
+    },
+)
+
 _optional: dict[str, st.SearchStrategy[Any]] = {
     "env": st.dictionaries(_variables, _texts, max_size=3),
     "env_inherit": st.lists(_variables | st.just("LC_*"), max_size=3),
@@ -175,6 +187,7 @@ _optional: dict[str, st.SearchStrategy[Any]] = {
     "after": st.lists(names, max_size=3),
     "ready": _ready,
     "health": _health,
+    "log": st.just(False) | _log,
     "a key of somebody else's": st.none() | st.booleans() | _texts,
 }
 

@@ -378,6 +378,7 @@ def test_what_is_not_there_cannot_be_removed(dead: StandIn) -> None:
         (lambda p: ctllib.stop(p, group="diary"), {"type": "STOP", "group": "diary"}),
         (lambda p: ctllib.signal(p, "web", "sigHup"), {"type": "SIGNAL", "name": "web", "signal": "HUP"}),
         (lambda p: ctllib.reload(p, "web", by="me"), {"type": "RELOAD", "name": "web", "by": "me"}),
+        (lambda p: ctllib.rotate(p, by="me"), {"type": "ROTATE", "by": "me"}),
         (lambda p: ctllib.scan(p), {"type": "SCAN"}),
     ],
 )

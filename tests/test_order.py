@@ -81,6 +81,7 @@ class World(RuleBasedStateMachine):
             Defaults(threshold=1, killtime=KILLTIME, initial=1, limit=4),
             self.reports.append,
             self.scan,
+            lambda: True,
             lambda name, exit: None,
         )
 

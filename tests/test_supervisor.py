@@ -39,6 +39,8 @@ class Colony:
         self.reports: list[Report] = []
         self.report_errors: list[Exception] = []
         self.scans = 0
+        self.rotations = 0
+        self.has_logs = True
         self.sees = True
         self.files: dict[str, Content] = {}
         self.begin()
@@ -57,6 +59,7 @@ class Colony:
             DEFAULTS,
             self.report,
             self.scan,
+            self.rotate,
             lambda name, exit: self.gave_up.append((name, exit)),
         )
         self.supervisor.restore(dict(self.memory.specs), frozenset(self.memory.stops), survivors)
@@ -65,6 +68,10 @@ class Colony:
         if self.report_errors:
             raise self.report_errors.pop(0)
         self.reports.append(report)
+
+    def rotate(self) -> bool:
+        self.rotations += 1
+        return self.has_logs
 
     def scan(self) -> bool:
         self.scans += 1
@@ -654,6 +661,16 @@ def test_scan_looks_now(colony: Colony) -> None:
     assert colony.ask("SCAN") == Answer()
 
     assert colony.running() == ["web"]
+
+
+def test_rotate_is_for_all_log_files(colony: Colony) -> None:
+    assert colony.ask("ROTATE") == Answer()
+    assert colony.rotations == 1
+
+
+def test_a_rotate_where_there_are_no_log_files_is_refused(colony: Colony) -> None:
+    colony.has_logs = False
+    assert colony.ask("ROTATE") == Answer(code=1, error="without STATE there are no log files")
 
 
 def test_a_scan_that_sees_nothing_is_not_done(colony: Colony) -> None:

@@ -53,6 +53,7 @@ VERBS = {
     "stop": Verb("ask", "NAME... | --group GROUP", "stop, until started again"),
     "reload": Verb("ask", "NAME...", "have processes read their configuration again"),
     "signal": Verb("ask", "NAME SIGNAL", "send a signal to a process and its group"),
+    "rotate": Verb("ask", "", "have every log file begun anew"),
     "scan": Verb("ask", "", "have the process files looked at now"),
     "upgrade": Verb("upgrade", "", "have the supervisor become the code that is installed now"),
     "status": Verb("status", "[NAME...]", "what is"),

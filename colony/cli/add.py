@@ -55,6 +55,7 @@ def options(parser: Parser, verb: str) -> None:
     parser.value("--after", metavar="NAME", action="append", help="starts when that process is ready; repeat")
     parser.value("--ready", metavar="JSON", convert=_json, help='how to know: {"tcp": 8000}, {"notify": true}, ...')
     parser.value("--health", metavar="JSON", convert=_json, help='how to know: {"http": URL, "every": 10}, ...')
+    parser.value("--log", metavar="JSON", convert=_json, help='{"max_bytes": 1000000, "backups": 5, ...}; or false')
     parser.value(
         "--extras", metavar="JSON", convert=_extras, help="more keys: a JSON object, or a file with one (- is stdin)"
     )
@@ -113,7 +114,7 @@ _SCHEDULES = ("every", "cron")
 
 _PLAIN = tuple(
     "shell config_env cwd user supplementary_groups umask nice limits no_new_privs group restart"
-    " env_file stop reload after ready health".split()
+    " env_file stop reload after ready health log".split()
 )
 """The keys whose option is nothing but their value."""
 

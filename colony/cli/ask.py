@@ -1,4 +1,4 @@
-"""The verbs that leave a message: ``restart`` and its kin, ``start``, ``stop``, ``reload``, ``signal``, ``scan``."""
+"""The verbs that leave a message: ``restart`` and its kin, ``start``, ``stop``, ``reload``, ``signal``, ``scan``..."""
 
 from __future__ import annotations
 
@@ -77,6 +77,12 @@ def signal(places: Places, words: Words, options: Namespace, output: Output) -> 
     if wanted is None or len(names) > 1:
         raise arguments.Usage("needs one NAME and one SIGNAL")
     return _ask(places, options, output, [{"kind": "SIGNAL", "name": names[0], "signal": wanted}])
+
+
+def rotate(places: Places, words: Words, options: Namespace, output: Output) -> int:
+    """Have log files begun anew."""
+    arguments.none_left(words)
+    return _ask(places, options, output, [{"kind": "ROTATE"}])
 
 
 def scan(places: Places, words: Words, options: Namespace, output: Output) -> int:

@@ -133,9 +133,7 @@ def _notes(told: Sequence[Mapping[str, Any]], supervisor: Mapping[str, Any]) -> 
     if supervisor.get("events_dropped"):
         notes.append(f"! {supervisor['events_dropped']} events were lost: they could not be written")
     if supervisor.get("log_dropped"):
-        notes.append(
-            f"! {supervisor['log_dropped']} bytes of the supervisor's log were dropped: nobody took them in time"
-        )
+        notes.append(f"! {supervisor['log_dropped']} bytes of logs were dropped: they could not be written in time")
     return notes
 
 

@@ -543,6 +543,23 @@ def _probed(value: Any, path: str, checks: Mapping[str, _Check], probes: Mapping
             yield Problem(path, f"must have exactly one of {', '.join(probes)}{instead}")
 
 
+_LOG: Mapping[str, _Check] = {
+    "max_bytes": lambda value, path: _integer(value, path, 0, 10**15),
+    "backups": lambda value, path: _integer(value, path, 0, 1000),
+    "relay": _boolean,
+    "split": _boolean,
+    "compress": _boolean,
+    "buffer": lambda value, path: _integer(value, path, 4096, 2**20),
+}
+
+
+def _log(value: Any, path: str) -> Iterator[Problem]:
+    if isinstance(value, dict):
+        yield from _members(value, path, _LOG)
+    elif value is not False:
+        yield Problem(path, f"must be an object or false, not {'true' if value is True else _kind(value)}")
+
+
 _SPEC: Mapping[str, _Check] = {
     "args": _args,
     "shell": _some_text,
@@ -567,9 +584,10 @@ _SPEC: Mapping[str, _Check] = {
     "after": _names,
     "ready": _ready,
     "health": _health,
+    "log": _log,
 }
 
-UNSUPPORTED = frozenset("log schedule timeout grace retry needs run_args".split())
+UNSUPPORTED = frozenset("schedule timeout grace retry needs run_args".split())
 """Keys of the format whose feature this version does not have: a file that asks for one must not run without it."""
 
 KEYS = frozenset(_SPEC) | UNSUPPORTED
@@ -726,11 +744,12 @@ MESSAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "START": (("name",), ("group",)),
     "SIGNAL": (("name", "signal"),),
     "RELOAD": (("name",),),
+    "ROTATE": ((),),
     "SCAN": ((),),
 }
 """For each type of message, the sets of fields of which it must have exactly one."""
 
-UNSUPPORTED_MESSAGES = frozenset(("RUN", "PAUSE", "RESUME", "ROTATE"))
+UNSUPPORTED_MESSAGES = frozenset(("RUN", "PAUSE", "RESUME"))
 
 
 def message_problems(value: Any) -> tuple[Problem, ...]:

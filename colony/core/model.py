@@ -183,6 +183,24 @@ class Health:
 
 
 @attrs.frozen
+class LogPolicy:
+    """
+    How what a process says is kept in a file.
+
+    At about ``max_bytes`` (0: however long) it becomes the first of ``backups`` old ones, ``compress``: by gzip.
+    ``relay``: it is in the supervisor's own log too. ``split``: standard error has a file of its own. ``buffer`` are
+    the bytes that wait in the pipe at the most, before the process has to.
+    """
+
+    max_bytes: int = 10_000_000
+    backups: int = 2
+    relay: bool = True
+    split: bool = False
+    compress: bool = False
+    buffer: int = 65_536
+
+
+@attrs.frozen
 class ProcessSpec:
     """
     How one process is run and kept.
@@ -192,7 +210,8 @@ class ProcessSpec:
     ``nice`` None: the supervisor's own. ``supplementary_groups``, gids or names, None: those of the user.
     ``stop`` is how its process is asked to end; ``killtime`` is the seconds that what it left behind has after TERM.
     ``reload`` is the signal that makes it read its configuration again (None: it cannot). ``after`` are those that it
-    needs; ``ready`` None: it is ready as soon as it runs. ``env_file`` are read at each start.
+    needs; ``ready`` None: it is ready as soon as it runs. ``env_file`` are read at each start. ``log`` None: what it
+    says is in the supervisor's own log alone.
     """
 
     args: tuple[str, ...]
@@ -219,6 +238,7 @@ class ProcessSpec:
     ready: Readiness | None = None
     health: Health | None = None
     env_file: tuple[str, ...] = ()
+    log: LogPolicy | None = LogPolicy()
     unknown: tuple[str, ...] = ()
 
 
@@ -336,7 +356,12 @@ class AskScan:
     """CONFIG is to be looked at now."""
 
 
-Command = AskRestart | AskStop | AskStart | AskSignal | AskReload | AskScan
+@attrs.frozen
+class AskRotate:
+    """Every log file is to be begun anew."""
+
+
+Command = AskRestart | AskStop | AskStart | AskSignal | AskReload | AskScan | AskRotate
 
 
 @attrs.frozen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -12,6 +12,7 @@ from colony.core.check import Problem
 from colony.core.model import (
     AskReload,
     AskRestart,
+    AskRotate,
     AskScan,
     AskSignal,
     AskStart,
@@ -27,6 +28,7 @@ from colony.core.model import (
     Http,
     Limit,
     LogLine,
+    LogPolicy,
     Message,
     Name,
     Notify,
@@ -99,6 +101,7 @@ def parse_spec(data: bytes, defaults: Defaults, name: Name | None = None) -> Pro
         ready=_ready(value["ready"]) if "ready" in value else None,
         health=_health(value["health"]) if "health" in value else None,
         env_file=_paths(value.get("env_file", [])),
+        log=_log(value.get("log", {})),
         unknown=check.unknown(value),
     )
 
@@ -136,6 +139,10 @@ def _ladder(value: list[Any]) -> StopLadder:
 
 def _paths(value: str | list[str]) -> tuple[str, ...]:
     return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _log(value: Mapping[str, Any] | Literal[False]) -> LogPolicy | None:
+    return None if value is False else LogPolicy(**value)
 
 
 def _ready(value: Mapping[str, Any]) -> Readiness:
@@ -201,6 +208,8 @@ def _command(kind: str, value: Mapping[str, Any]) -> Command:
             return AskReload(One(Name(value["name"])))
         case "SCAN":
             return AskScan()
+        case "ROTATE":
+            return AskRotate()
         case _:
             raise AssertionError(f"check knows {kind}, wire does not")
 

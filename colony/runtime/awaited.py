@@ -20,12 +20,20 @@ class AwaitedLine:
 
     def look(self, data: bytes) -> None:
         """Search whole lines; what is no UTF-8 is replaced."""
+        if self.matches(data):
+            self.find()
+
+    def matches(self, data: bytes) -> bool:
+        """Is it in these lines, and was in none before?  In whatever thread; nothing changes."""
         if self.found:
-            return
+            return False
         search = self._expression.search
-        for line in data.decode("utf-8", "replace").split("\n")[:-1]:
-            if search(line[:SEARCHED].removesuffix("\r")):
-                self.found = True
-                if self.then is not None:
-                    self.then()
-                return
+        lines = data.decode("utf-8", "replace").split("\n")[:-1]
+        return any(search(line[:SEARCHED].removesuffix("\r")) for line in lines)
+
+    def find(self) -> None:
+        """It has been found."""
+        if not self.found:
+            self.found = True
+            if self.then is not None:
+                self.then()

@@ -58,28 +58,32 @@ class Launcher:
         self._folder = here()
         # Opened early, and so below any limit that children get: glibc refuses file actions on descriptors above it.
         self._output = os.dup(self._null)
+        self._error = os.dup(self._null)
 
     def close(self) -> None:
         """Start nothing more."""
-        for descriptor in (self._null, self._home, self._output):
+        for descriptor in (self._null, self._home, self._output, self._error):
             os.close(descriptor)
 
     def kin(self, pid: Pid, token: str) -> Kin:
         """The family of what was started: its session, or where that is ours, its group, and then nobody by token."""
         return Kin(pid, pid, token) if self._own_session else Kin(pid, os.getsid(0), "")
 
-    def launch(self, finished: Finished, wanted: Privileges, output: int) -> tuple[Pid, int | None]:
+    def launch(
+        self, finished: Finished, wanted: Privileges, output: int, error: int | None = None
+    ) -> tuple[Pid, int | None]:
         """
-        Start it, its standard output and error going to the descriptor ``output``.
+        Start it, its standard output going to the descriptor ``output``, its standard error to ``error`` (None: too).
 
         Returns its pid; and a pipe's end, to be closed, if it is still on its way to its exec (a dead network mount).
         Raises CannotStart.
         """
+        error = output if error is None else error
         candidates = self._find(finished)
-        within_limit = max(self._null, self._output) < self._inheritance.nofile[0]
+        within_limit = max(self._null, self._output, self._error) < self._inheritance.nofile[0]
         if not wanted.steps and within_limit and len(candidates) == 1 and not self._may_hang(finished, candidates):
-            return self._spawn(candidates[0], finished, output), None
-        return self._fork(candidates, finished, output, wanted)
+            return self._spawn(candidates[0], finished, output, error), None
+        return self._fork(candidates, finished, output, error, wanted)
 
     def _find(self, finished: Finished) -> list[str]:
         """The files that may be meant, in order: one, unless PATH leads over file systems that may hang when asked."""
@@ -102,17 +106,18 @@ class Launcher:
     def _absolute(self, path: str, cwd: str | None) -> str:
         return os.path.join(self._folder, cwd or "", path)
 
-    def _spawn(self, executable: str, finished: Finished, output: int) -> Pid:
+    def _spawn(self, executable: str, finished: Finished, output: int, error: int) -> Pid:
         """By posix_spawn, which shares our memory until the exec and so costs the same however large we are."""
         if finished.cwd is not None:
             try:
                 os.chdir(finished.cwd)
-            except OSError as error:
-                raise CannotStart("cwd", finished.cwd, error.errno) from None
+            except OSError as failure:
+                raise CannotStart("cwd", finished.cwd, failure.errno) from None
         try:
             if self._inheritance.raised:
                 resource.setrlimit(resource.RLIMIT_NOFILE, self._inheritance.nofile)
             os.dup2(output, self._output, inheritable=False)
+            os.dup2(error, self._error, inheritable=False)
             own: dict[str, object] = {"setsid": True} if self._own_session else {"setpgroup": 0}
             return Pid(
                 os.posix_spawn(
@@ -122,17 +127,17 @@ class Launcher:
                     file_actions=(
                         (os.POSIX_SPAWN_DUP2, self._null, 0),
                         (os.POSIX_SPAWN_DUP2, self._output, 1),
-                        (os.POSIX_SPAWN_DUP2, self._output, 2),
+                        (os.POSIX_SPAWN_DUP2, self._error, 2),
                     ),
                     setsigmask=(),
                     setsigdef=_DEFAULT_SIGNALS,
                     **own,  # type: ignore[arg-type]  # one of two exclusive keywords
                 )
             )
-        except OSError as error:
-            raise explain(executable, error.errno) from None
-        except ValueError as error:
-            raise CannotStart("exec", str(error)) from None
+        except OSError as failure:
+            raise explain(executable, failure.errno) from None
+        except ValueError as failure:
+            raise CannotStart("exec", str(failure)) from None
         finally:
             if self._inheritance.raised:
                 resource.setrlimit(resource.RLIMIT_NOFILE, self._inheritance.own_nofile)
@@ -140,7 +145,7 @@ class Launcher:
                 os.fchdir(self._home)
 
     def _fork(
-        self, candidates: list[str], finished: Finished, output: int, wanted: Privileges
+        self, candidates: list[str], finished: Finished, output: int, error: int, wanted: Privileges
     ) -> tuple[Pid, int | None]:
         """
         By fork, for what posix_spawn cannot set, or may hang in; the child tells by a pipe at which stage it failed.
@@ -154,12 +159,12 @@ class Launcher:
                 b"\0" in text for text in (os.fsencode(candidates[0]), *arguments, *environment, *environment.values())
             ):
                 raise ValueError("embedded null byte")
-        except ValueError as error:
-            raise CannotStart("exec", str(error)) from None
+        except ValueError as failure:
+            raise CannotStart("exec", str(failure)) from None
         try:
             report, child_report = os.pipe()
-        except OSError as error:
-            raise CannotStart("fork", "cannot make a pipe", error.errno) from None
+        except OSError as failure:
+            raise CannotStart("fork", "cannot make a pipe", failure.errno) from None
         try:
             # Few, and found out here: what the child does in Python it does slowly, every page it touches being copied.
             # The others have their default already, and who sends one of them to the child means its end.
@@ -169,7 +174,7 @@ class Launcher:
                 pid = os.fork()
                 if pid == 0:
                     self._become(
-                        candidates, arguments, environment, finished.cwd, output, wanted, child_report, changed
+                        candidates, arguments, environment, finished.cwd, output, error, wanted, child_report, changed
                     )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -177,9 +182,9 @@ class Launcher:
             poll = select.poll()
             poll.register(report, select.POLLIN)
             said = os.read(report, 100) if poll.poll(_PATIENCE_EXEC * 1000) else None
-        except OSError as error:
+        except OSError as failure:
             os.close(report)
-            raise CannotStart("fork", "cannot fork", error.errno) from None
+            raise CannotStart("fork", "cannot fork", failure.errno) from None
         if said is None:
             return Pid(pid), report
         os.close(report)
@@ -202,6 +207,7 @@ class Launcher:
         environment: dict[bytes, bytes],
         cwd: str | None,
         output: int,
+        error: int,
         wanted: Privileges,
         report: int,
         changed: list[signal.Signals],
@@ -215,7 +221,7 @@ class Launcher:
                 os.setpgid(0, 0)
             os.dup2(self._null, 0)
             os.dup2(output, 1)
-            os.dup2(output, 2)
+            os.dup2(error, 2)
             resource.setrlimit(resource.RLIMIT_NOFILE, self._inheritance.nofile)
             for number in changed:
                 signal.signal(number, signal.SIG_DFL)
@@ -234,8 +240,8 @@ class Launcher:
             os.execve(candidates[-1], arguments, environment)
         except privileges.Denied as denied:
             os.write(report, b"step%d %d" % (denied.step, denied.error))
-        except OSError as error:
-            os.write(report, b"%s %d" % (stage, error.errno or 0))
+        except OSError as failure:
+            os.write(report, b"%s %d" % (stage, failure.errno or 0))
         except MemoryError:  # a limit on memory is in force by then
             os.write(report, b"%s %d" % (stage, errno.ENOMEM))
         finally:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
-import termios
 import time
-from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorFromThreads, IReactorTime, IReadDescriptor
 from twisted.logger import Logger, formatTime, jsonFileLogObserver, textFileLogObserver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from colony.core.model import timestamp
 from colony.runtime.awaited import AwaitedLine
+from colony.runtime.splice import CHUNK, unread
 
 log = Logger(namespace="colony")
 
 # Any is what usage.Options maps to.
-
-CHUNK = 65_536
-"""Bytes read at once; also what a Linux pipe holds by default (pipe(7))."""
 
 MAX_PIPE = 1_048_576
 """The most that a pipe holds (/proc/sys/fs/pipe-max-size, unless root has raised it)."""
@@ -56,8 +51,8 @@ def readable(data: bytes) -> str:
 class Relay(Protocol):
     """Takes output for people and machines to read beside what the supervisor itself says."""
 
-    def lines(self, name: str, data: bytes) -> None:
-        """Take whole lines of that process, the last one ending in a newline too."""
+    def lines(self, name: str, data: bytes, stream: str = "stdout") -> None:
+        """Take whole lines of that process, the last one ending in a newline too. In whatever thread."""
 
 
 class TextRelay:
@@ -67,7 +62,7 @@ class TextRelay:
         self._write = write
         self._wall = wall
 
-    def lines(self, name: str, data: bytes) -> None:
+    def lines(self, name: str, data: bytes, stream: str = "stdout") -> None:
         """Take whole lines."""
         prefix = f"{formatTime(self._wall())} [{name}] "
         text = readable(data).removesuffix("\n").replace("\n", "\n" + prefix)
@@ -81,18 +76,11 @@ class JsonRelay:
         self._write = write
         self._wall = wall
 
-    def lines(self, name: str, data: bytes) -> None:
+    def lines(self, name: str, data: bytes, stream: str = "stdout") -> None:
         """Take whole lines; control characters are JSON's to escape, bytes that are no UTF-8 become ``\\xff``."""
-        start = json.dumps({"time": timestamp(self._wall()), "name": name, "stream": "stdout"})[:-1] + ', "line": '
+        start = json.dumps({"time": timestamp(self._wall()), "name": name, "stream": stream})[:-1] + ', "line": '
         text = data.replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace").removesuffix("\n")
         self._write("".join(f"{start}{json.dumps(line)}}}\n" for line in text.split("\n")).encode())
-
-
-def unread(descriptor: int) -> int:
-    """How many bytes a pipe holds (FIONREAD)."""
-    count = array("i", [0])
-    fcntl.ioctl(descriptor, termios.FIONREAD, count)
-    return count[0]
 
 
 def relay_for(parent: Any, argv: list[str], write: Callable[[bytes], None]) -> Relay:
@@ -112,8 +100,57 @@ def relay_for(parent: Any, argv: list[str], write: Callable[[bytes], None]) -> R
     return TextRelay(write)
 
 
-class IReactor(IReactorFDSet, IReactorTime):
-    """What needs both descriptors and time; every Twisted reactor has them."""
+class IReactor(IReactorFDSet, IReactorTime, IReactorFromThreads):
+    """What needs descriptors, time and other threads; every Twisted reactor has them."""
+
+
+class Lines:
+    """Makes whole lines of chunks; ``partial`` is what has not ended yet."""
+
+    def __init__(self, hand_on: Callable[[bytes], None], partial: bytes = b"") -> None:
+        self._hand_on = hand_on
+        self.partial = partial
+
+    def take(self, data: bytes) -> None:
+        """Take a chunk, and hand on what ends in it."""
+        end = data.rfind(b"\n") + 1
+        if end:
+            self._hand_on(self.partial + data[:end])
+            self.partial = data[end:]
+        else:
+            self.partial += data
+        while len(self.partial) >= MAX_LINE:
+            self._hand_on(self.partial[:MAX_LINE] + b"\n")
+            self.partial = self.partial[MAX_LINE:]
+
+    def end(self) -> None:
+        """Nothing more comes: hand on the line that nobody will end."""
+        if self.partial:
+            self._hand_on(self.partial + b"\n")
+            self.partial = b""
+
+
+def open_pipe(path: str | None, owner: tuple[int, int] | None) -> tuple[int, int]:
+    """
+    Our end of a new pipe, and the child's: of a FIFO at ``path``, or of a plain pipe.
+
+    Of a FIFO both are one: open for reading and writing, so that its writer never gets SIGPIPE, and blocking, as that
+    expects of its standard output. It belongs to ``owner`` (uid, gid) if given, so that /dev/stdout can be opened by
+    it. Raises OSError; nothing is left then.
+    """
+    if path is None:
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        return reading, writing
+    os.mkfifo(path, 0o600)
+    try:
+        if owner is not None:
+            os.chown(path, *owner)
+        both = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:
+        os.unlink(path)
+        raise
+    return both, both
 
 
 @implementer(IReadDescriptor)
@@ -135,20 +172,8 @@ class Channel:
         """
         self._set(reactor, relay, name, path)
         self.is_fragile = path is None
-        if path is None:
-            self._fd, self.child_fd = os.pipe()
-            os.set_blocking(self._fd, False)
-            return
-        os.mkfifo(path, 0o600)
-        try:
-            if owner is not None:
-                os.chown(path, *owner)
-            # One description for both sides. It blocks, as the child expects of its standard output; we read only
-            # what is there (`_available`).
-            self._fd = self.child_fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
-        except OSError:
-            os.unlink(path)
-            raise
+        # Of a FIFO they are one, which blocks; we read only what is there (`_available`).
+        self._fd, self.child_fd = open_pipe(path, owner)
 
     @classmethod
     def of_survivor(cls, reactor: IReactor, relay: Relay, name: str, path: str | None, partial: bytes = b"") -> Channel:
@@ -160,7 +185,7 @@ class Channel:
         """
         channel = cls.__new__(cls)
         channel._set(reactor, relay, name, path)
-        channel.partial, channel.is_fragile = partial, False
+        channel._lines.partial, channel.is_fragile = partial, False
         channel._fd = channel.child_fd = -1
         channel._open()
         return channel
@@ -170,7 +195,7 @@ class Channel:
         self._relay = relay
         self._name = name
         self._path = path
-        self.partial = b""
+        self._lines = Lines(self._hand_on)
         self.awaited: AwaitedLine | None = None
         self._reading = False
         self._again: IDelayedCall | None = None
@@ -210,6 +235,16 @@ class Channel:
             log.info("what {name} says can be read again", name=self._name)
         self._trouble = None
         self._wait = RETRY
+
+    @property
+    def child_error_fd(self) -> int:
+        """What the child has for its standard error."""
+        return self.child_fd
+
+    @property
+    def partial(self) -> bytes:
+        """What was read of a line that has not ended yet."""
+        return self._lines.partial
 
     @property
     def is_full(self) -> bool:
@@ -255,9 +290,7 @@ class Channel:
     def flush(self) -> None:
         """Nobody is left to write: read what is there, also the line that nobody will end."""
         self.drain()
-        if self.partial:
-            self._hand_on(self.partial + b"\n")
-            self.partial = b""
+        self._lines.end()
 
     def close(self) -> None:
         """Read no more; the FIFO goes."""
@@ -302,7 +335,7 @@ class Channel:
                 self._ignore()
             return False
         self._heal()
-        self._take(data)
+        self._lines.take(data)
         return True
 
     def _hand_on(self, lines: bytes) -> None:
@@ -312,14 +345,3 @@ class Channel:
 
     def _available(self) -> bool:
         return self._path is None or unread(self._fd) > 0
-
-    def _take(self, data: bytes) -> None:
-        end = data.rfind(b"\n") + 1
-        if end:
-            self._hand_on(self.partial + data[:end])
-            self.partial = data[end:]
-        else:
-            self.partial += data
-        while len(self.partial) >= MAX_LINE:
-            self._hand_on(self.partial[:MAX_LINE] + b"\n")
-            self.partial = self.partial[MAX_LINE:]

@@ -82,6 +82,6 @@ class _Said:
     def __init__(self) -> None:
         self.line = ""
 
-    def lines(self, name: str, data: bytes) -> None:
+    def lines(self, name: str, data: bytes, stream: str = "stdout") -> None:
         if not self.line:
             self.line = readable(data[: 4 * _SAID].strip().partition(b"\n")[0])[:_SAID].strip()

@@ -20,12 +20,14 @@ from zope.interface import implementer
 from colony.core.env_file import Misread
 from colony.core.environment import Finished, Unset
 from colony.core.lifecycle import Emptied, Exited, Learned
-from colony.core.model import Exit, LogLine, Name, Pid, ProcessSpec, Start, Survivor
+from colony.core.model import Exit, LogLine, LogPolicy, Name, Pid, ProcessSpec, Start, Survivor
 from colony.runtime import family, privileges, proc
 from colony.runtime.awaited import AwaitedLine
 from colony.runtime.cgroups import Cgroup, Cgroups, joining
 from colony.runtime.family import Kin
+from colony.runtime.file_channel import FileChannel
 from colony.runtime.launch import CannotStart, Launcher
+from colony.runtime.log_writer import LogWriter
 from colony.runtime.logs import Channel, IReactor, Relay
 from colony.runtime.privileges import Privileges
 from colony.runtime.records import Records
@@ -85,12 +87,14 @@ class ProcessSpawner:
         subreaper: bool = False,
         partial: Mapping[str, bytes] = MappingProxyType({}),
         cgroups: Cgroups | None = None,
+        logs: LogWriter | None = None,
     ) -> None:
         """
         ``subreaper``: orphans of what is started become our children, see `family.become_subreaper`.
 
         ``partial``: lines of what will be adopted that were read in part before us, by token.
         ``cgroups``: each start gets one, and whoever is in it is its family too; None for none.
+        ``logs``: what writes the files of those whose output goes to any.
         """
         self._reactor = reactor
         self._relay = relay
@@ -102,6 +106,7 @@ class ProcessSpawner:
         self._partial = dict(partial)
         self.has_fifos = True
         self._cgroups = cgroups
+        self._logs = logs
         self._processes: dict[Pid, _Process] = {}
         self._unwatched: dict[Pid, _Process] = {}
         self._unwatched_look: IDelayedCall | None = None
@@ -118,15 +123,18 @@ class ProcessSpawner:
         """
         Start it; see `Spawner.spawn`.
 
-        No later supervisor goes on with what is not ``recorded``. ``relay`` takes its output instead of the common one.
+        No later supervisor goes on with what is not ``recorded``, and it has no log file. ``relay`` takes its output
+        instead of the common one.
         """
         wanted, finished = self.finished(start)
         if recorded:
             self._records.intend(start)
-        channel = self._open_channel(start.name, start.token, wanted.identity, relay or self._relay)
+        owner = None if wanted.identity is None else (wanted.identity.uid, wanted.identity.gid)
+        policy = self._policy(start.spec, start.name) if recorded and relay is None else None
+        channel = self._open_channel(start.name, start.token, owner, relay or self._relay, policy)
         channel.awaited = _awaited(start.spec)
         try:
-            pid, report, cgroup = self._launch(finished, wanted, channel.child_fd, start.token)
+            pid, report, cgroup = self._launch(finished, wanted, channel, start.token)
         except BaseException:
             channel.abandon()
             raise
@@ -140,16 +148,17 @@ class ProcessSpawner:
         return pid
 
     def _launch(
-        self, finished: Finished, wanted: Privileges, output: int, token: str
+        self, finished: Finished, wanted: Privileges, channel: Channel | FileChannel, token: str
     ) -> tuple[Pid, int | None, Cgroup | None]:
+        outputs = channel.child_fd, channel.child_error_fd
         if self._cgroups is None or not token:
-            return *self._launcher.launch(finished, wanted, output), None
+            return *self._launcher.launch(finished, wanted, *outputs), None
         try:
             cgroup, entrance = self._cgroups.make(token)
         except OSError as error:
             raise CannotStart("cgroup", f"cannot make {error.filename}", error.errno) from None
         try:
-            return *self._launcher.launch(finished, joining(wanted, entrance), output), cgroup
+            return *self._launcher.launch(finished, joining(wanted, entrance), *outputs), cgroup
         except BaseException:
             self._remove(cgroup)
             raise
@@ -191,9 +200,13 @@ class ProcessSpawner:
         if found is None or found.ended or survivor.start_time not in (None, found.start_time):
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
         path = self._pipe(survivor.name, survivor.token)
-        channel = Channel.of_survivor(
-            self._reactor, self._relay, survivor.name, path, self._partial.pop(survivor.token, b"")
-        )
+        channel: Channel | FileChannel
+        policy = self._policy(spec, survivor.name)
+        if policy is not None and self._logs is not None:
+            channel = FileChannel.of_survivor(self._logs, survivor.name, policy, path)
+        else:
+            partial = self._partial.pop(survivor.token, b"")
+            channel = Channel.of_survivor(self._reactor, self._relay, survivor.name, path, partial)
         kin = Kin(survivor.pid, survivor.pid, survivor.token)
         cgroup = None if self._cgroups is None else self._cgroups.of(survivor.token)
         process = _Process(self, survivor.name, survivor.pid, kin, ended, channel, None, cgroup)
@@ -220,25 +233,37 @@ class ProcessSpawner:
         folder = self._pipes()
         return None if folder is None else os.path.join(folder, f"{name}.{token.rpartition('.')[2]}")
 
-    def _open_channel(self, name: Name, token: str, identity: privileges.Identity | None, relay: Relay) -> Channel:
+    def _policy(self, spec: ProcessSpec, name: Name) -> LogPolicy | None:
+        """How its log file is kept; None where it has none."""
+        if self._logs is None or self._logs.path(name, "stdout") is None:
+            return None
+        return spec.log
+
+    def _open_channel(
+        self, name: Name, token: str, owner: tuple[int, int] | None, relay: Relay, policy: LogPolicy | None
+    ) -> Channel | FileChannel:
+        def channel(path: str | None) -> Channel | FileChannel:
+            if policy is not None and self._logs is not None:
+                return FileChannel(self._logs, name, policy, path, owner)
+            return Channel(self._reactor, relay, name, path, owner)
+
         path = self._pipe(name, token)
-        owner = None if identity is None else (identity.uid, identity.gid)
         try:
             try:
-                channel = Channel(self._reactor, relay, name, path, owner)
+                made = channel(path)
                 self.has_fifos = path is not None
-                return channel
+                return made
             except OSError as error:
                 if path is None:
                     raise
                 self.has_fifos = False
-                channel = Channel(self._reactor, relay, name, None)
+                made = channel(None)
                 log.warn(
                     "{name} writes to a plain pipe, that ends with this supervisor: cannot make a FIFO: {error}",
                     name=name,
                     error=error.strerror,
                 )
-                return channel
+                return made
         except OSError as error:
             raise CannotStart("output", "cannot make a pipe", error.errno) from None
 
@@ -429,7 +454,7 @@ class _Process:
         pid: Pid,
         kin: Kin,
         ended: Ended,
-        channel: Channel,
+        channel: Channel | FileChannel,
         report: int | None,
         cgroup: Cgroup | None,
     ) -> None:

@@ -82,7 +82,7 @@ class StateDirectory:
             self.modes = modes(os.stat(messages))
         for folder in ("", "status", "answers"):
             self._make(folder, self.modes.directory, self.modes.group)
-        for folder in ("pipes", "specs", "stops", "records"):
+        for folder in ("pipes", "specs", "stops", "records", "logs"):
             self._make(folder, 0o700, None)
         if not os.access(self.path, os.W_OK):  # a read-only mount
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), self.path)
@@ -125,11 +125,15 @@ class StateDirectory:
         """Where FIFOs are made; None if nowhere."""
         return os.path.join(self.path, "pipes") if self.available else None
 
+    def logs(self) -> str | None:
+        """Where log files are; None if nowhere."""
+        return os.path.join(self.path, "logs") if self.available else None
+
     def clear_pipes(self, keep: Collection[str] = ()) -> None:
         """Remove the FIFOs of processes that are no more; those of the tokens ``keep`` are in use."""
         starts = {token.rpartition(".")[2] for token in keep}
         for path in self._entries("pipes"):
-            if path.rpartition(".")[2] in starts:
+            if path.removesuffix(".err").rpartition(".")[2] in starts:
                 continue
             with suppress(OSError):
                 os.unlink(path)

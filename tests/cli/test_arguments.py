@@ -128,7 +128,7 @@ def test_directories_may_be_given_before_ctls_verb_and_override_the_environment(
     [
         ([], "say what to do"),
         (["ctl"], "say what to do"),
-        (["rotate"], "unknown verb 'rotate'"),
+        (["pause"], "unknown verb 'pause'"),
         (["reload"], "needs a NAME"),
         (["add", "web", "--cmd=x", "--essential=true"], "--essential takes no value"),
         (["ctl", "ctl", "status"], "unknown verb 'ctl'"),

@@ -32,6 +32,7 @@ from tests.cli.standin import Message, StandIn
         ("signal web SIGHUP", [{"type": "SIGNAL", "name": "web", "signal": "HUP"}]),
         ("signal --name=web --signal=usr1", [{"type": "SIGNAL", "name": "web", "signal": "USR1"}]),
         ("signal --name=web HUP", [{"type": "SIGNAL", "name": "web", "signal": "HUP"}]),
+        ("rotate", [{"type": "ROTATE"}]),
         ("scan", [{"type": "SCAN"}]),
     ],
 )

@@ -43,7 +43,7 @@ def test_every_key_has_an_option(ctl: Ctl, dead: StandIn) -> None:
     argv += " --umask 027 --nice -5 --no-new-privs true --essential --reload hup --after queue --after=db"
     argv += " --env-file /a --env-file=/b"
     objects = ["--limits", '{"core": 0}', "--restart", '{"attempts": 3}', "--extras", '{"mine": {"x": []}}']
-    objects += ["--stop", '[["INT", 5]]', "--ready", '{"tcp": 80}', '--health={"beat": "x"}']
+    objects += ["--stop", '[["INT", 5]]', "--ready", '{"tcp": 80}', '--health={"beat": "x"}', "--log", '{"backups": 5}']
     done = ctl(*argv.split(), *objects)
     assert done.code == 0, done.err
     assert written(dead) == {
@@ -68,6 +68,7 @@ def test_every_key_has_an_option(ctl: Ctl, dead: StandIn) -> None:
         "after": ["queue", "db"],
         "ready": {"tcp": 80},
         "health": {"beat": "x"},
+        "log": {"backups": 5},
         "mine": {"x": []},
     }
     assert set(written(dead)) | {"shell", "user"} == check.KEYS - check.UNSUPPORTED | {"mine"}

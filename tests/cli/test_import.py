@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from colony.core import check
 from tests.cli.conftest import Ctl
 from tests.cli.standin import StandIn
 
@@ -168,6 +167,7 @@ def test_a_program_with_a_command_alone_has_supervisord_s_defaults(given: Any) -
             "env_inherit": ["*"],
             "restart": {"when": "failure", "success": [0], "threshold": 1, "attempts": 4, "limit": 3},
             "stop": [["TERM", 10, "main"]],
+            "log": {"max_bytes": 52428800, "backups": 10, "relay": False, "split": True},
         },
         {},
     )
@@ -334,6 +334,7 @@ def test_supervisord_s_sample_and_what_it_includes(ctl: Ctl, dead: StandIn) -> N
         "group": ["thegroupname"],
         "restart": {"when": "failure", "success": [0, 2], "threshold": 1, "attempts": 4, "limit": 3},
         "stop": [["QUIT", 7, "main"]],
+        "log": {"max_bytes": 1048576, "backups": 10, "relay": False},
     }
     assert definitions["celery"]["stop"] == [["TERM", 600]]
     assert definitions["celery"]["args"][0] == f"{here}/conf.d/../bin/celery"
@@ -341,8 +342,7 @@ def test_supervisord_s_sample_and_what_it_includes(ctl: Ctl, dead: StandIn) -> N
     # Each option that the file has is carried, or said, or switches off what colony does not have.
     said = {(each["section"], each["option"]) for each in done.json["not_carried"]}
     assert {option for section, option in said if section == "[program:theprogramname]"} == {
-        *("stdout_logfile", "stdout_logfile_maxbytes", "stdout_logfile_backups", "stdout_capture_maxbytes"),
-        *("stderr_syslog", "killasgroup", "priority"),
+        *("stdout_logfile", "stdout_capture_maxbytes", "stderr_syslog", "killasgroup", "priority"),
     }
     assert {section for section, option in said if not option} == {
         *("[unix_http_server]", "[inet_http_server]", "[rpcinterface:supervisor]", "[supervisorctl]"),
@@ -355,10 +355,7 @@ def test_supervisord_s_sample_and_what_it_includes(ctl: Ctl, dead: StandIn) -> N
     }
 
 
-def test_log_files_become_the_key_where_there_is_one(
-    ctl: Ctl, dead: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(check, "UNSUPPORTED", check.UNSUPPORTED - {"log"})
+def test_log_files_become_the_key_where_there_is_one(ctl: Ctl, dead: StandIn, tmp_path: Path) -> None:
     text = "[program:a]\ncommand=x\nstdout_logfile=/x\nstdout_logfile_maxbytes=2KB\nstdout_logfile_backups=3\n"
     text += "redirect_stderr=true\n[program:b]\ncommand=x\nstdout_logfile=/dev/stdout\n[program:c]\ncommand=x\n"
     (tmp_path / "x").write_text(text)
@@ -478,6 +475,7 @@ def test_what_circus_s_documentation_shows(ctl: Ctl, dead: StandIn) -> None:
         "group": ["webapp"],
         "env": {"CAKE": "the truth", "PATH": "${env:PATH}:/opt/bin"},
         "env_inherit": ["HERE", "PLACE"],
+        "log": {"max_bytes": 1073741824, "backups": 5, "relay": False, "split": True},
     }
     assert definitions["dbworker"]["shell"] == "php worker.php lie"
     said = {(each["section"], each["option"]) for each in done.json["not_carried"]}

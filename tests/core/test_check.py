@@ -48,6 +48,7 @@ GOOD: dict[str, Any] = {
     "after": ["queue", "database"],
     "ready": {"tcp": 80, "timeout": 0.5},
     "health": {"http": "http://localhost/", "every": 0.1, "timeout": 1, "failures": 1, "start": 0},
+    "log": {"max_bytes": 4096, "backups": 0, "relay": False, "split": True, "compress": True, "buffer": 2**20},
     "description": {"anything": [1, None]},
 }
 """Uses every key that this version has, and one that is not ours."""
@@ -463,6 +464,31 @@ def test_a_url_with_an_address_in_brackets_that_is_none_is_refused(address: str)
     assert len(problem) < 80
 
 
+@pytest.mark.parametrize(
+    "log", [False, {}, {"max_bytes": 0}, {"max_bytes": 1}, {"max_bytes": 10**15, "backups": 1000, "buffer": 4096}]
+)
+def test_a_log_may_be_small_large_or_none(log: Any) -> None:
+    assert said({"args": ["a"], "log": log}) == []
+
+
+@pytest.mark.parametrize(
+    ("log", "problem"),
+    [
+        (True, "log: must be an object or false, not true"),
+        (None, "log: must be an object or false, not null"),
+        ("/var/log/web", "log: must be an object or false, not a string"),
+        ({"max_bytes": -1}, "log.max_bytes: must be from 0 to 1000000000000000"),
+        ({"backups": True}, "log.backups: must be an integer, not a boolean"),
+        ({"backups": 1001}, "log.backups: must be from 0 to 1000"),
+        ({"relay": 1}, "log.relay: must be true or false, not a number"),
+        ({"buffer": 2**20 + 1}, "log.buffer: must be from 4096 to 1048576"),
+        ({"maxbytes": 5000}, "log.maxbytes: unknown key; did you mean 'max_bytes'?"),
+    ],
+)
+def test_what_is_wrong_with_a_log_is_said(log: Any, problem: str) -> None:
+    assert said({"args": ["a"], "log": log}) == [problem]
+
+
 def test_nobody_starts_after_itself() -> None:
     value = {"args": ["a"], "after": ["queue", "web"]}
     assert [str(problem) for problem in check.problems(value, "web")] == ["after[1]: web cannot start after itself"]
@@ -604,6 +630,7 @@ def test_a_long_chain_and_a_long_circle_are_walked_in_a_moment() -> None:
         {"type": "START", "name": "web"},
         {"type": "SIGNAL", "name": "web", "signal": "hup"},
         {"type": "Signal", "name": "web", "signal": "SIGHUP"},
+        {"type": "Rotate"},
         {"type": "SCAN"},
     ],
 )

@@ -14,6 +14,7 @@ from colony.core import check
 from colony.core.model import (
     AskReload,
     AskRestart,
+    AskRotate,
     AskScan,
     AskSignal,
     AskStart,
@@ -29,6 +30,7 @@ from colony.core.model import (
     Http,
     Limit,
     LogLine,
+    LogPolicy,
     Message,
     Name,
     Notify,
@@ -86,6 +88,7 @@ def test_every_key_arrives() -> None:
         "after": ["queue"],
         "ready": {"notify": True},
         "health": {"beat": "run/beat", "every": 1, "timeout": 2, "failures": 3, "start": 4},
+        "log": {"max_bytes": 5000, "backups": 6, "relay": False, "split": True, "compress": True, "buffer": 7000},
         "restart": {
             "when": "failure",
             "initial": 2,
@@ -122,6 +125,7 @@ def test_every_key_arrives() -> None:
         ready=Readiness(Notify()),
         health=Health(Beat("run/beat"), 1, 2, 3, 4),
         env_file=("/etc/default/web",),
+        log=LogPolicy(5000, 6, relay=False, split=True, compress=True, buffer=7000),
         unknown=("description",),
     )
 
@@ -193,6 +197,8 @@ def test_every_good_file_has_a_spec_that_says_what_it_says(value: dict[str, Any]
             written[key] = value[key] if kept in (value[key], check.signal_name(str(value[key]))) else kept
     if "env_file" in value:
         written["env_file"] = found.env_file[0] if isinstance(value["env_file"], str) else list(found.env_file)
+    if "log" in value:
+        written["log"] = found.log is not None and {key: getattr(found.log, key) for key in value["log"]}
     if "after" in value:
         written["after"] = value["after"]
         assert list(found.after) == sorted(set(value["after"]), key=value["after"].index)
@@ -243,6 +249,11 @@ def test_what_starts_after_itself_is_refused_where_its_name_is_known() -> None:
     assert parse_spec(data, Defaults(), Name("other")).after == ("web",)
     with pytest.raises(Invalid, match="web cannot start after itself"):
         parse_spec(data, Defaults(), Name("web"))
+
+
+def test_a_log_may_be_no_file_at_all() -> None:
+    assert spec({"args": ["x"], "log": False}).log is None
+    assert spec({"args": ["x"], "log": {}}).log == spec({"args": ["x"]}).log == LogPolicy()
 
 
 def test_one_env_file_may_be_given_without_a_list() -> None:
@@ -339,6 +350,7 @@ def test_garbage_is_refused_and_nothing_worse(data: bytes) -> None:
         ({"type": "SIGNAL", "name": "web", "signal": "HUP"}, AskSignal(WEB, "HUP")),
         ({"type": "SIGNAL", "name": "web", "signal": "sigusr1"}, AskSignal(WEB, "USR1")),
         ({"type": "RELOAD", "name": "web"}, AskReload(WEB)),
+        ({"type": "ROTATE"}, AskRotate()),
         ({"type": "SCAN"}, AskScan()),
     ],
 )

@@ -66,6 +66,7 @@ def as_spec(data: bytes) -> None:
             assert sorted(again.env) == sorted(spec.env)
             assert (again.args, again.restart, again.group) == (spec.args, spec.restart, spec.group)
             assert (again.stop, again.reload, again.after) == (spec.stop, spec.reload, spec.after)
+            assert again.log == spec.log
             assert (again.ready, again.health, again.env_file) == (spec.ready, spec.health, spec.env_file)
     _is_sound(spec)
     # Seconds: neither negative nor endless.

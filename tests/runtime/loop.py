@@ -68,7 +68,7 @@ class Recorder:
     def __init__(self) -> None:
         self.told: list[tuple[str, bytes]] = []
 
-    def lines(self, name: str, data: bytes) -> None:
+    def lines(self, name: str, data: bytes, stream: str = "stdout") -> None:
         assert data.endswith(b"\n"), "whole lines"
         self.told.append((name, data))
 

@@ -14,6 +14,7 @@ from colony.core.lifecycle import Ready
 from colony.core.model import LogLine, Pid, ProcessSpec, Readiness, Survivor
 from colony.runtime import proc
 from colony.runtime.awaited import SEARCHED, AwaitedLine
+from colony.runtime.logs import Channel
 from colony.runtime.spawn import ProcessSpawner
 from tests.runtime.attendance import Attendance, attending
 from tests.runtime.loop import Loop
@@ -123,8 +124,10 @@ def test_an_adopted_process_is_listened_to_as_well(loop: Loop, here: Attendance)
     machine = here.machine
     start = machine.start("/bin/sh", "-c", "sleep 0.3; echo listening; sleep 1000")
     pid = machine.spawn(start)
-    machine.spawner._processes[pid].channel._reading = False
-    loop.reactor.removeReader(machine.spawner._processes[pid].channel)
+    channel = machine.spawner._processes[pid].channel
+    assert isinstance(channel, Channel)
+    channel._reading = False
+    loop.reactor.removeReader(channel)
     second = ProcessSpawner(
         loop.reactor, machine.output, machine.launcher, partial(finish, inherited={}), pipes=lambda: str(machine.pipes)
     )

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from twisted.logger import textFileLogObserver
 
-from colony.runtime.logs import CHUNK, MAX_LINE, Channel, JsonRelay, TextRelay, relay_for
+from colony.runtime.logs import MAX_LINE, Channel, JsonRelay, TextRelay, relay_for
+from colony.runtime.splice import CHUNK
 from tests.runtime.loop import Loop, Recorder, descriptors, said
 from tests.runtime.machine import Machine
 
@@ -173,7 +174,7 @@ def test_a_flood_without_a_newline_is_held_in_bounds(loop: Loop, tmp_path: Path)
     held = []
     lines = machine.output.lines
 
-    def watch(name: str, data: bytes) -> None:
+    def watch(name: str, data: bytes, stream: str = "stdout") -> None:
         held.append(len(data))
         machine.output.told = [(name, b"")]
 
