@@ -113,7 +113,7 @@ class _Lines:
 _SUPERVISOR = "(colony)"
 """Instead of the name that the supervisor has none of; no process can be called so."""
 
-_STATES = len("stopping -> backoff")
+_STATES = len("starting -> stopping")
 
 
 def what(event: Mapping[str, Any]) -> str:

@@ -105,7 +105,7 @@ def _lines(told: Mapping[str, Any], definition: Any) -> Iterator[str]:
     yield f"wanted     {'yes' if told['wanted'] else 'no'}"
     if told["pid"] is not None:
         yield f"pid        {told['pid']}"
-    yield f"starts     {told['starts']}" + (f", {told['streak']} early deaths in a row" if told["streak"] else "")
+    yield f"starts     {told['starts']}" + (f"; early deaths in a row: {told['streak']}" if told["streak"] else "")
     if told["last_exit"] is not None:
         at = told["last_exit"]["at"]
         yield f"last exit  {last_exit(told['last_exit'])}, {clock(at)}, {age(at)} ago"

@@ -47,10 +47,10 @@ def test_events_are_lines_for_people(ctl: Ctl, colony: StandIn) -> None:
     moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}  "
     assert all(re.match(moment, line) for line in done.out.splitlines())
     assert re.sub(rf"(?m)^{moment}", "", done.out).splitlines() == [
-        "(colony)  running              colony 1 began (99)",
-        "web       starting -> running  started (7)",
-        "web       running              its file is bad: \\x1b[31m",
-        "web       running -> gone      its file was removed (7)",
+        "(colony)  running               colony 1 began (99)",
+        "web       starting -> running   started (7)",
+        "web       running               its file is bad: \\x1b[31m",
+        "web       running -> gone       its file was removed (7)",
     ]
 
 

@@ -138,7 +138,7 @@ def test_show_tells_definition_and_status(ctl: Ctl, colony: StandIn) -> None:
     done = ctl("show", "web")
     assert done.code == 0
     assert '"sleep"' in done.out
-    for line in ("pid        11", "starts     1, 2 early deaths in a row", "ready      no"):
+    for line in ("pid        11", "starts     1; early deaths in a row: 2", "ready      no"):
         assert line in done.out.splitlines()
     assert "in force   another definition than the one in the file" in done.out
     told = ctl("show", "web", "--json").json
@@ -159,7 +159,7 @@ def test_show_tells_what_happened_to_it_and_what_it_said_last(ctl: Ctl, colony: 
     lines = ctl("show", "web").out.splitlines()
     lately = lines.index("lately")
     assert lines[lately + 1 : lately + 7] == [
-        f"  {clock(at)}  running -> backoff   death {number} (7)" for number in range(1, 7)
+        f"  {clock(at)}  running -> backoff    death {number} (7)" for number in range(1, 7)
     ]
     assert lines[lately + 7 : lately + 18] == ["last output", *(rf"  line {n}\xff\x1b" for n in range(2, 12))]
     told = ctl("show", "web", "--json").json
