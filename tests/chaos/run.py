@@ -1,13 +1,15 @@
 """
 A colony through random events, against one oracle; a seed gives the same plan every time.
 
-The oracle: never two of a name; at rest what runs is what the files and STOPs say, and nothing else of ours is alive;
-what nobody touched keeps its pid, whatever becomes of the supervisor.
+The oracle: never two of a name; nobody starts before what it needs has said that it is ready; at rest what runs is what
+the files and STOPs say, as far as what it needs is ready, and nothing else of ours is alive; what nobody touched keeps
+its pid, whatever becomes of the supervisor.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
@@ -41,8 +43,25 @@ START = """\
 exec 9>>"$PLACE/$COLONY_NAME.lock"
 flock -n -E 77 9
 [ $? -ne 77 ] || echo "$COLONY_NAME: $$ was started beside another" >>"$PLACE/violations"
+echo "begin $COLONY_NAME $EDITION $$ $(date +%s%N)" >>"$PLACE/book"
 """
 """What every program begins with: its family holds a lock together, so that no overlap is too short to be seen."""
+
+READY = """\
+sleep {delay}
+echo "ready $COLONY_NAME $EDITION $$ $(date +%s%N)" >>"$PLACE/book"
+echo now ready
+"""
+"""And what those go on with that say when they are ready, after having written it down."""
+
+NOBODY = "gnu"
+"""A name that never has a file, though some need it."""
+
+SLACK = 2.0
+"""Seconds in which who was ready may have begun anew before one whom that let start has noted its own start."""
+
+TIMEOUT = 5.0
+"""Seconds to become ready; by then it is ended, or taken for ready by a supervisor that may not have heard of it."""
 
 PROGRAMS = {
     "plain": "exec sleep 1000",
@@ -54,6 +73,8 @@ PROGRAMS = {
     "flaky": "sleep 0.3",
     "once": "exit 0",
 }
+
+HEALTH = {"every": 0.4, "timeout": 5, "failures": 2}
 
 BAD = (
     b"",
@@ -78,17 +99,32 @@ class Edition:
 
     number: int
     kind: str
+    after: tuple[str, ...] = ()
+    ready: str = "at once"
+    health: bool = False
 
     def spec(self, place: Path) -> dict[str, object]:
         """Its JSON value."""
         env = {"EDITION": str(self.number), "PLACE": str(place), MARK: str(place)}
-        value: dict[str, object] = {"shell": START + PROGRAMS[self.kind], "env": env}
-        return value | {"restart": {"when": "never"}} if self.kind == "once" else value
+        begin = START + (READY.format(delay=0.2) if self.ready == "log" else "")
+        value: dict[str, object] = {"shell": begin + PROGRAMS[self.kind], "env": env}
+        if self.kind == "once":
+            value["restart"] = {"when": "never"}
+        if self.after:
+            value["after"] = list(self.after)
+        if self.ready != "at once":
+            value["ready"] = {
+                "log": {"log": "^now ready$", "timeout": TIMEOUT},
+                "never": {"log": "^no$", "timeout": 0.3},
+            }[self.ready]
+        if self.health:
+            value["health"] = {"exec": ["test", "!", "-e", f"{place}/ill.${{env:COLONY_NAME}}"], **HEALTH}
+        return value
 
     @property
     def stays(self) -> bool:
         """Does it run until somebody ends it?"""
-        return self.kind not in ("flaky", "once")
+        return self.kind not in ("flaky", "once") and self.ready != "never"
 
 
 @dataclass
@@ -168,6 +204,7 @@ VERBS = {
     "term_slay": 2,
     "second": 1,
     "hang": 2,
+    "sicken": 4,
 }
 """How often each event comes, beside the others."""
 
@@ -197,6 +234,8 @@ class Chaos:
         self._edition = 0
         self._junk_files = 0
         self._editions: dict[int, Edition] = {}
+        self._book: list[list[str]] = []
+        self._read = self._held_against = 0
         self._began = time.monotonic()
 
     def run(self, steps: list[Step]) -> None:
@@ -211,10 +250,18 @@ class Chaos:
 
     # -- files
 
-    def _new(self, chance: float) -> Edition:
+    def _new(self, expected: Expected, chance: float) -> Edition:
         self._edition += 1
         kinds = list(PROGRAMS)
-        edition = Edition(self._edition, kinds[int(chance * len(kinds))])
+        more = random.Random(chance)
+        others = [name for name in (*NAMES, NOBODY) if name != expected.name]
+        edition = Edition(
+            self._edition,
+            kinds[int(chance * len(kinds))],
+            tuple(more.sample(others, 2)[: more.choice((0, 0, 1, 1, 2))]),
+            more.choice(("at once", "at once", "log", "log", "log", "never")),
+            more.random() < 0.3,
+        )
         self._editions[edition.number] = edition
         return edition
 
@@ -230,14 +277,14 @@ class Chaos:
         return next(iter(expected.files), expected.name)
 
     def _edit(self, expected: Expected, chance: float) -> None:
-        self._put(expected, self._one(expected), self._new(chance))
+        self._put(expected, self._one(expected), self._new(expected, chance))
 
     def _bad(self, expected: Expected, chance: float) -> None:
         self._put(expected, self._one(expected), None, BAD[int(chance * len(BAD))])
 
     def _half(self, expected: Expected, chance: float) -> None:
         """In place, cut off anywhere."""
-        data = json.dumps(self._new(chance).spec(self.folder)).encode()
+        data = json.dumps(self._new(expected, chance).spec(self.folder)).encode()
         filename = self._one(expected)
         expected.files[filename] = None
         (self.colony.config / filename).write_bytes(data[: int(chance * (len(data) - 1))])
@@ -245,7 +292,7 @@ class Chaos:
 
     def _whole(self, expected: Expected, chance: float) -> None:
         """In place, in two writes."""
-        edition = self._new(chance)
+        edition = self._new(expected, chance)
         data = json.dumps(edition.spec(self.folder)).encode()
         filename = self._one(expected)
         with (self.colony.config / filename).open("wb", buffering=0) as file:
@@ -283,7 +330,7 @@ class Chaos:
             [there] = expected.files
             other = expected.name if there.endswith(".json") else f"{expected.name}.json"
             if chance > 0.3:
-                self._put(expected, other, self._new(chance))
+                self._put(expected, other, self._new(expected, chance))
             else:
                 self._put(expected, other, None, b"{")
 
@@ -344,7 +391,11 @@ class Chaos:
     # -- processes
 
     def _mains(self, name: str) -> list[Process]:
-        return [one for one in self.colony.family(name) if is_main(one)]
+        return [one for one in self._family(name) if is_main(one)]
+
+    def _family(self, name: str | None = None) -> list[Process]:
+        """Those of a name, or all, but for commands that ask whether it is well."""
+        return [one for one in self.colony.family(name) if not is_question(one)]
 
     def _kill(self, expected: Expected, chance: float) -> None:
         expected.touched = True
@@ -357,9 +408,17 @@ class Chaos:
         if others:
             send(others[int(chance * len(others))], signal.SIGKILL)
 
+    def _sicken(self, expected: Expected, chance: float) -> None:
+        """Not well for a while: long enough to be ended for it, or not."""
+        ill = self.folder / f"ill.{expected.name}"
+        expected.touched = True
+        ill.touch()
+        time.sleep(chance * 1.5)
+        ill.unlink()
+
     def _freeze(self, expected: Expected, chance: float) -> None:
         for one in self._mains(expected.name):
-            if self._editions[int(one.environ["EDITION"])].stays:
+            if self._surely_ready(expected.name):  # else it never will be
                 send(one, signal.SIGSTOP)
 
     # -- the supervisor
@@ -437,14 +496,65 @@ class Chaos:
         violations = self.folder / "violations"
         if violations.exists():
             raise Violation(violations.read_text())
+        self._in_order()
         mains: dict[str, Process] = {}
-        for one in self.colony.family():
+        for one in self._family():
             if is_main(one):
                 name = one.environ["COLONY_NAME"]
                 other = mains.setdefault(name, one)
                 # Seen first, and still there after the second was seen: both ran at that moment.
                 if other is not one and process(other.pid) == other:
                     raise Violation(f"two of {name}: {other} {one}")
+
+    def _in_order(self) -> None:
+        """Has everybody who has begun found what it needs ready?"""
+        path = self.folder / "book"
+        if not path.exists():
+            return
+        with path.open() as file:
+            file.seek(self._read)
+            text = file.read().rpartition("\n")[0]
+        if text:
+            self._read += len(text) + 1
+            self._book.extend(line.split() for line in text.split("\n"))
+        # What is held against others is so once they have had the time to write down their own beginnings.
+        settled = time.time() - SLACK
+        while self._held_against < len(self._book) and int(self._book[self._held_against][4]) / 1e9 < settled:
+            what, name, number, pid, at = self._book[self._held_against]
+            self._held_against += 1
+            for need in self._editions[int(number)].after if what == "begin" else ():
+                if not self._was_ready(need, int(at) / 1e9):
+                    raise Violation(f"{name} ({pid}, edition {number}) began at {at}, and {need} was not ready")
+
+    def _was_ready(self, name: str, moment: float) -> bool:
+        """By what it wrote down: may it have been so when somebody was started who noted his beginning then?"""
+        since: float | None = None
+        for what, _, number, _, at in (line for line in self._book if line[1] == name):
+            when = int(at) / 1e9
+            if what == "begin":
+                if since is not None and since <= moment and when >= moment - SLACK:
+                    return True
+                # Others than those who say so are ready before they have noted that they begin.
+                edition = self._editions[int(number)]
+                since = when + {"at once": -SLACK, "log": TIMEOUT, "never": math.inf}[edition.ready]
+                if edition.kind == "once":  # who has ended well is ready
+                    since = min(since, when)
+            elif since is not None:
+                since = min(since, when)
+        return since is not None and since <= moment
+
+    def _surely_ready(self, name: str) -> bool:
+        """Does it run, and has it said that it is ready?"""
+        mains = self._mains(name)
+        if len(mains) != 1 or not (edition := self._editions[int(mains[0].environ["EDITION"])]).stays:
+            return False
+        if edition.ready == "at once":
+            return edition in self.expected[name].editions()
+        return any(line[:2] == ["ready", name] and int(line[3]) == mains[0].pid for line in self._book)
+
+    def _is_due(self, edition: Edition | None) -> bool:
+        """Is it to run now, if that is what is wanted?"""
+        return edition is not None and edition.stays and all(map(self._surely_ready, edition.after))
 
     def _rest(self, expected: Expected, chance: float) -> None:
         self._kept()
@@ -485,7 +595,7 @@ class Chaos:
         wrong = []
         pids: dict[str, int] = {}
         families: dict[str, list[Process]] = {name: [] for name in self.expected}
-        for found in self.colony.family():
+        for found in self._family():
             families.setdefault(found.environ.get("COLONY_NAME", "?"), []).append(found)
         for name, family in families.items():
             one = self.expected.get(name)
@@ -497,7 +607,7 @@ class Chaos:
             runs = self._editions.get(int(mains[0].environ["EDITION"])) if mains else None
             if runs is not None and runs not in editions:
                 wrong.append(f"{name} runs {runs}, not {editions}")
-            if runs is None and all(edition is not None and edition.stays for edition in editions):
+            if runs is None and all(map(self._is_due, editions)):
                 wrong.append(f"{name} does not run: {editions}")
             if len({found.environ["COLONY_TOKEN"] for found in family}) > 1 or (family and not mains):
                 wrong.append(f"of {name} there are leftovers: {family}")
@@ -515,10 +625,10 @@ class Chaos:
         one.held = {self._is_held(one)}
         editions = one.editions()
         if pid is not None:
-            [found] = [found for found in self.colony.family(one.name) if found.pid == pid]
+            [found] = [found for found in self._family(one.name) if found.pid == pid]
             editions = {self._editions[int(found.environ["EDITION"])]}
         elif one.held == {False}:
-            editions = {edition for edition in editions if edition is None or not edition.stays}
+            editions = {edition for edition in editions if not self._is_due(edition)}
         one.possible = editions
         one.pid, one.touched = pid, False
 
@@ -541,6 +651,14 @@ class Chaos:
 def is_main(one: Process) -> bool:
     """Was it started by the supervisor itself, and does it not merely lead a session of its own?"""
     return one.pid == one.session and ROLE not in one.environ and "EDITION" in one.environ
+
+
+def is_question(one: Process) -> bool:
+    """Is it a command that was run to know whether a process is well?"""
+    try:
+        return Path(f"/proc/{one.pid}/cmdline").read_bytes().startswith(b"test\0")
+    except OSError:
+        return True  # it has ended
 
 
 def send(one: Process, number: int) -> None:
