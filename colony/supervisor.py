@@ -121,6 +121,9 @@ class Memory(Protocol):
     def said(self, name: Name) -> None:
         """Remember that what runs of that name has told of being ready."""
 
+    def again(self, name: Name) -> None:
+        """Remember nothing of what ran of that name: it is to be run anew."""
+
     def done(self, name: Name, code: int | None) -> None:
         """Remember that it ended, with which exit code, and that its policy wants no more."""
 
@@ -573,7 +576,11 @@ class Supervisor:
                 assert_never(effect)
 
     def _remember_end(self, unit: Unit) -> None:
-        if isinstance(unit.state, Down) and unit.state.ended is not None:
+        if not isinstance(unit.state, Down) or unit.state.ended is None:
+            return
+        if unit.spec is not None and unit.spec.essential:
+            self._memory.again(unit.name)  # colony ends with it, and the next one begins with it
+        else:
             self._memory.done(unit.name, None if unit.last_exit is None else unit.last_exit.code)
 
     def _watch(self, unit: Unit) -> None:

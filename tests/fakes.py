@@ -178,6 +178,7 @@ class FakeMemory:
         self.specs: dict[Name, bytes] = {}
         self.stops: dict[Name, str | None] = {}
         self.doomed: list[Name] = []
+        self.renewed: list[Name] = []
         self.ready: list[Name] = []
         self.finished: dict[Name, int | None] = {}
         self.broken: set[str] = set()
@@ -202,6 +203,10 @@ class FakeMemory:
 
     def said(self, name: Name) -> None:
         self.ready.append(name)
+
+    def again(self, name: Name) -> None:
+        self.finished.pop(name, None)
+        self.renewed.append(name)
 
     def done(self, name: Name, code: int | None) -> None:
         self.finished[name] = code

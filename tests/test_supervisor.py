@@ -1388,6 +1388,14 @@ def test_an_essential_process_that_cannot_be_started_has_no_exit(colony: Colony)
     assert colony.gave_up == [("web", None)]
 
 
+def test_that_an_essential_process_has_ended_is_not_remembered_for_the_next_supervisor(colony: Colony) -> None:
+    colony.write("web", essential=True, restart={"when": "never"})
+
+    colony.of("web").exits(3)
+
+    assert (colony.memory.renewed, colony.memory.finished) == (["web"], {})
+
+
 def test_neither_a_stop_nor_a_removal_is_a_giving_up(colony: Colony) -> None:
     colony.write("web", "echo", essential=True, restart={"when": "never"})
 

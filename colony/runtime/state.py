@@ -231,6 +231,10 @@ class StateDirectory:
         """It has told of being ready, and will not do so again."""
         self.records.said(name)
 
+    def again(self, name: Name) -> None:
+        """Nothing ran of that name, as far as a later supervisor is to know."""
+        self.records.forget(name)
+
     def done(self, name: Name, code: int | None) -> None:
         """It ended, with that exit code, and its policy wants no more."""
         self.records.done(name, code)

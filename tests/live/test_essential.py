@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.driver import AT_ONCE, PATIENCE, SLEEP, Colony, stays
+from tests.live.driver import PATIENCE, SLEEP, Colony, stays
 from tests.live.faults.test_families import as_init, init_of
 from tests.live.programs import Journal
 
@@ -151,7 +151,7 @@ def test_a_quit_while_it_ends_kills_the_others(place: Colony, journal: Journal) 
     place.says("app is essential")
     assert place.supervisor is not None
     place.supervisor.send_signal(signal.SIGQUIT)
-    assert place.supervisor.wait(AT_ONCE) == 5
+    assert place.supervisor.wait(PATIENCE) == 5
     assert not place.family()
 
 

@@ -213,14 +213,14 @@ def test_signals_that_come_together_are_one_end(place: Colony, journal: Journal)
 
 
 def test_a_quit_in_the_midst_kills_whoever_is_left(place: Colony, journal: Journal) -> None:
-    place.start()
+    place.start("-k", "1000")
     pids = started(place, journal, slow=1000)
     assert place.supervisor is not None
     place.supervisor.send_signal(signal.SIGTERM)
     journal.holds("-web")
     assert alive(pids["db"])
     place.supervisor.send_signal(signal.SIGQUIT)
-    place.supervisor.wait(AT_ONCE)
+    place.supervisor.wait(PATIENCE)
     assert not place.family()
     assert journal.lines()[3:] == ["-web"]
 
