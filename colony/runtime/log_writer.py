@@ -28,6 +28,9 @@ log = Logger(namespace="colony")
 REST = 0.02
 """Seconds that who says little is let gather: a thousand lines a second are fifty looks, not a thousand."""
 
+REST_READ = 0.05
+"""The same where what is said is read, too: that costs by the look, and people read no faster."""
+
 BUSY = 16_384
 """Bytes in one look that are no little."""
 
@@ -197,7 +200,7 @@ class LogWriter:
         if stream not in self._streams:
             return
         self._rests.pop(stream, None)
-        rest = REST
+        rest = REST_READ if stream.is_read else REST
         try:
             taken = stream.take()
         except Exception:  # the same

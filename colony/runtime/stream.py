@@ -65,7 +65,7 @@ class Stream:
 
     def begin(self) -> None:
         """Go on where another supervisor left it."""
-        if self._is_survivor and self._needs_lines():
+        if self._is_survivor and self.is_read:
             with suppress(OSError):
                 self._lines.partial = self.file.unfinished()
 
@@ -76,7 +76,7 @@ class Stream:
         if self._mouth.descriptor < 0:
             return 0
         try:
-            taken = self.file.take(self._mouth, self._lines.take if self._needs_lines() else None)
+            taken = self.file.take(self._mouth, self._lines.take if self.is_read else None)
         except Later:
             self.wait = min(2 * self.wait or RETRY, MAX_RETRY)
             return 0
@@ -103,7 +103,9 @@ class Stream:
             with suppress(OSError):
                 os.unlink(self._path)
 
-    def _needs_lines(self) -> bool:
+    @property
+    def is_read(self) -> bool:
+        """Does anybody want its lines, beside the file?"""
         return self._relay is not None or (self.awaited is not None and not self.awaited.found)
 
     def _hand_on(self, lines: bytes) -> None:
