@@ -15,11 +15,18 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """One supervised program: its name, its command line, and the uid and gid that it runs as (None: ours)."""
+    """
+    One supervised program: its name, its command line, and the uid and gid that it runs as (None: ours).
+
+    ``logged``: what it says is to be kept in files of its own, at 50 MiB begun anew, ten old ones being kept;
+    ``relayed``: and in the supervisor's own log too.
+    """
 
     name: str
     argv: tuple[str, ...]
     uid: int | None = None
+    logged: bool = False
+    relayed: bool = False
 
 
 class Peer(Protocol):
@@ -46,6 +53,10 @@ class Peer(Protocol):
 
     def define(self, place: Path, programs: Sequence[Program]) -> None:
         """Write the whole configuration, before it is started."""
+
+    def logs(self, place: Path) -> Path:
+        """The directory below which it keeps what `logged` programs say."""
+        raise Unavailable("not measured with log files")
 
     def command(self, place: Path) -> Sequence[str]:
         """The supervisor's command line, in the foreground."""

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Protocol
+from typing import Any, Protocol
 
 from benchmarks import processes
 from benchmarks.peer import Peer, Unavailable
+from benchmarks.programs import compiled
 from benchmarks.reports import Late
 from benchmarks.stage import Stage
+
+# Any is what a stage is made with.
 
 Samples = Mapping[str, Sequence[float]]
 """What a round found: the title of a measure -> its samples."""
@@ -337,6 +340,66 @@ def _crash(stage_of: StageOf, n: int) -> Samples:
         return {"duplicates": [duplicates], "restarts": [restarts], "down": [down], "left at its stop": [len(pids)]}
 
 
+def _talkers(measure: Callable[[Callable[..., Stage], int], Samples]) -> Round:
+    """As `_one_by_one`, with programs that talk instead of silent ones, and no peer that has no log files."""
+
+    def in_turn(peers: Sequence[Peer], child: Path, n: int) -> Iterator[tuple[Peer, Samples | str]]:
+        talk = compiled("talk", child.parent)
+        for peer in peers:
+            stages: list[Stage] = []
+
+            def stage_of(count: int, peer: Peer = peer, stages: list[Stage] = stages, **more: Any) -> Stage:
+                if talk is None:
+                    raise Unavailable("no C compiler, and so nobody who talks fast enough")
+                peer.logs(Path())
+                stages.append(Stage(peer, talk, count, patience=PATIENCE, **more))
+                return stages[-1]
+
+            try:
+                samples = measure(stage_of, n)
+            except (Late, Unavailable) as reason:
+                yield peer, str(reason)
+            else:
+                yield peer, {**samples, BUSY: [not all(one.calm for one in stages)]}
+
+    return in_turn
+
+
+def _flood(stage_of: Callable[..., Stage], n: int) -> Samples:
+    """From the first breath of one that writes ``n`` MB to the last of them in its file."""
+    size = n * 1_000_000
+    with stage_of(1, words=(str(size), "0"), logged=True) as stage:
+        began = next(iter(stage.up().values())).at
+        before = processes.cpu(stage.own())  # a millisecond late, but without what a start costs
+        last, kept = began, -1
+        while kept < size and time.monotonic() < last + 3:  # who loses some is not waited for
+            now_kept = stage.kept()
+            if now_kept != kept:
+                last, kept = time.monotonic(), now_kept
+            time.sleep(0.001)
+        spent = processes.cpu(stage.own()) - before
+        return {"MB/s": [kept / 1e6 / (last - began)], "its CPU, ms/MB": [spent / n], "kept, %": [100 * kept / size]}
+
+
+SECONDS = 5
+"""That many talk for."""
+
+
+def _lines(stage_of: Callable[..., Stage], n: int, *, relayed: bool = False) -> Samples:
+    """``n`` that say a thousand lines a second each: what is in the files in the end, and what that took."""
+    size = n * SECONDS * 1000 * 100
+    with stage_of(n, words=(str(SECONDS * 100_000), "1000"), logged=True, relayed=relayed) as stage:
+        began = max(report.at for report in stage.up().values())
+        time.sleep(1)
+        before, since = processes.cpu(stage.own()), time.monotonic()
+        time.sleep(max(0.0, began + SECONDS - 1 - time.monotonic()))
+        spent, took = processes.cpu(stage.own()) - before, time.monotonic() - since
+        bound = time.monotonic() + 5
+        while stage.kept() < size and time.monotonic() < bound:
+            time.sleep(0.05)
+        return {"its CPU, % of a core": [spent / took / 10], "kept, %": [100 * stage.kept() / size]}
+
+
 def _count(title: str) -> Measure:
     return Measure(title, ratio=False, digits=0)
 
@@ -444,6 +507,34 @@ every: dict[str, Scenario] = {
             20,
             2,
             _one_by_one(_crash),
+        ),
+        Scenario(
+            "log-flood",
+            "one that writes {n} MB of lines of 100 bytes into its log file",
+            (
+                Measure("MB/s", ratio=False, digits=0),
+                Measure("its CPU, ms/MB", ratio=False, digits=3),
+                Measure("kept, %", ratio=False, digits=1),
+            ),
+            200,
+            3,
+            _talkers(_flood),
+        ),
+        Scenario(
+            "log-lines",
+            "{n} that write a thousand lines a second each into their log files",
+            (Measure("its CPU, % of a core", ratio=False, digits=1), Measure("kept, %", ratio=False, digits=2)),
+            100,
+            2,
+            _talkers(_lines),
+        ),
+        Scenario(
+            "log-relay",
+            "the same, and into the supervisor's own log",
+            (Measure("its CPU, % of a core", ratio=False, digits=1), Measure("kept, %", ratio=False, digits=2)),
+            100,
+            2,
+            _talkers(partial(_lines, relayed=True)),
         ),
         Scenario(
             "growth",

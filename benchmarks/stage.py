@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,6 +41,8 @@ class Stage:
     Before what is to be measured it waits up to ``patience`` seconds for others on the machine to be quiet; ``calm``
     says whether they were, every time.
 
+    ``words`` are more arguments of each program; ``logged`` and ``relayed`` are `Program`'s.
+
     With ``uid`` the programs run as that user and group, with ``ballast`` the supervisor is so many MiB larger. Raises
     Unavailable where this peer, or we, cannot do that.
 
@@ -55,6 +58,9 @@ class Stage:
         patience: float = 0.0,
         uid: int | None = None,
         ballast: int = 0,
+        words: Sequence[str] = (),
+        logged: bool = False,
+        relayed: bool = False,
     ) -> None:
         if ballast and not peer.is_python:
             raise Unavailable("not in Python, so no way to make it larger")
@@ -66,6 +72,9 @@ class Stage:
         self.place = Path(tempfile.mkdtemp(prefix="stage-"))
         self._child = child
         self._uid = uid
+        self._words = tuple(words)
+        self._logged = logged
+        self._relayed = relayed
         self._ballast = ballast
         self.log = self.place / "supervisor.out"
         self._patience = patience
@@ -107,7 +116,17 @@ class Stage:
 
     def program(self, name: str) -> Program:
         """A child of that name, which reports here."""
-        return Program(name, (str(self._child), str(self._fifo), name), self._uid)
+        argv = (str(self._child), str(self._fifo), name, *self._words)
+        return Program(name, argv, self._uid, logged=self._logged, relayed=self._relayed)
+
+    def kept(self) -> int:
+        """How many bytes are in the log files."""
+        found = 0
+        for folder, _, names in os.walk(self.peer.logs(self._own)):
+            for name in names:
+                with suppress(FileNotFoundError):  # it has got another name
+                    found += os.stat(os.path.join(folder, name)).st_size
+        return found
 
     def start(self) -> None:
         """Start the supervisor, and do not wait for anything."""

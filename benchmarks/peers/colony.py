@@ -43,7 +43,12 @@ class Colony(Peer):
             (place / directory).mkdir(mode=0o700)
         for program in programs:
             user = {} if program.uid is None else {"uid": program.uid, "gid": program.uid}
-            (place / "config" / program.name).write_text(json.dumps({"args": program.argv, **user}))
+            log = {"relay": program.relayed, "max_bytes": 50 * 2**20, "backups": 10}
+            logged = {"log": log} if program.logged else {}
+            (place / "config" / program.name).write_text(json.dumps({"args": program.argv, **user, **logged}))
+
+    def logs(self, place: Path) -> Path:
+        return place / "state" / "logs"
 
     def _places(self, place: Path) -> list[str]:
         return [f"--{directory}={place / directory}" for directory in ("config", "messages", "state")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.peer import Program, Unavailable
@@ -36,6 +36,20 @@ class S6(Directory):
         user = "" if program.uid is None else f"s6-applyuidgid -u {program.uid} -g {program.uid} -G '' "
         (directory / "run").write_text(f"#!/bin/sh\necho >&3\nexec {user}{shlex.join(program.argv)} 3>&-\n")
         (directory / "notification-fd").write_text("3\n")
+        if program.relayed:
+            raise Unavailable("has no log of all")
+        if program.logged:
+            said = directory.parent.parent / "said" / program.name
+            (directory / "log").mkdir()
+            (directory / "log" / "run").write_text(f"#!/bin/sh\nexec s6-log n10 s52428800 {shlex.quote(str(said))}\n")
+            (directory / "log" / "run").chmod(0o755)
+
+    def logs(self, place: Path) -> Path:
+        return place / "said"
+
+    def define(self, place: Path, programs: Sequence[Program]) -> None:
+        (place / "said").mkdir()
+        super().define(place, programs)
 
     def environment(self, place: Path) -> Mapping[str, str]:
         return {}

@@ -8,7 +8,7 @@ import xmlrpc.client
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.peer import Peer, Program, write_whole
+from benchmarks.peer import Peer, Program, Unavailable, write_whole
 from benchmarks.peers.obtain import by_pip
 
 _CONFIGURATION = """\
@@ -59,15 +59,24 @@ class Supervisord(Peer):
         self._python, version = by_pip(cache, "supervisor")
         return version
 
-    def _section(self, program: Program) -> str:
+    def _section(self, place: Path, program: Program) -> str:
         user = "" if program.uid is None else f"user={program.uid}\n"
-        return f"[program:{program.name}]\ncommand={' '.join(program.argv)}\n{user}"
+        logged = ""
+        if program.relayed:
+            raise Unavailable("has no log of all")
+        if program.logged:  # its own defaults, but for the place; lines are not interleaved with those of stderr
+            logged = f"stdout_logfile={place}/said/{program.name}.log\nredirect_stderr=true\n"
+        return f"[program:{program.name}]\ncommand={' '.join(program.argv)}\n{user}{logged}"
+
+    def logs(self, place: Path) -> Path:
+        return place / "said"
 
     def define(self, place: Path, programs: Sequence[Program]) -> None:
         (place / "logs").mkdir()
+        (place / "said").mkdir()
         (place / "programs").mkdir()
         (place / "supervisord.conf").write_text(_CONFIGURATION.format(place=place))
-        (place / "programs" / "all.conf").write_text("".join(map(self._section, programs)))
+        (place / "programs" / "all.conf").write_text("".join(self._section(place, program) for program in programs))
 
     def command(self, place: Path) -> Sequence[str]:
         return [str(self._python), "-m", "supervisor.supervisord", "-n", "-c", str(place / "supervisord.conf")]
@@ -76,14 +85,14 @@ class Supervisord(Peer):
         return xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(str(place / "socket")))
 
     def add(self, place: Path, program: Program) -> None:
-        write_whole(place / "programs" / f"{program.name}.conf", self._section(program))
+        write_whole(place / "programs" / f"{program.name}.conf", self._section(place, program))
         with self._ask(place) as server:
             server.supervisor.reloadConfig()
             server.supervisor.addProcessGroup(program.name)
 
     def add_command(self, place: Path, program: Program) -> Sequence[str]:
         # The file is part of what a person writes, but not of what the command costs.
-        write_whole(place / "programs" / f"{program.name}.conf", self._section(program))
+        write_whole(place / "programs" / f"{program.name}.conf", self._section(place, program))
         ctl = [str(self._python), "-m", "supervisor.supervisorctl", "-c", str(place / "supervisord.conf")]
         return [*ctl, "update", program.name]
 
