@@ -64,7 +64,7 @@ def test_who_is_well_is_left_alone_and_who_is_not_is_started_anew(
     colony.write("other", *SLEEP, after=["web"])
     colony.wait_for(lambda: is_healthy(colony))
     web, other = colony.runs("web"), colony.runs("other")
-    assert stays(lambda: colony.running("web") == [web] and is_healthy(colony), 1)
+    assert stays(lambda: web in colony.running("web") and is_healthy(colony), 1)
 
     well.unlink()
 
@@ -84,7 +84,7 @@ def test_one_failure_is_none(colony: Colony, journal: Journal, well: Path) -> No
     web = colony.runs("web")
     asked = colony.folder / "asked"
     colony.wait_for(lambda: asked.exists() and len(asked.read_text().splitlines()) >= 12)
-    assert colony.running("web") == [web]
+    assert web in colony.running("web")
 
 
 # -- never a storm
@@ -130,7 +130,7 @@ def test_while_it_begins_failures_do_not_count(colony: Colony, journal: Journal,
     well.unlink()
     write(colony, journal, well, "exec", {"start": 2.5})
     web = colony.runs("web")
-    assert stays(lambda: colony.running("web") == [web], 1.5)
+    assert stays(lambda: web in colony.running("web"), 1.5)
     assert colony.status("web")["health"] is None
     well.touch()
     colony.wait_for(lambda: is_healthy(colony))
@@ -148,10 +148,10 @@ def test_nobody_is_asked_before_it_is_ready(colony: Colony, journal: Journal) ->
         health={"http": f"http://127.0.0.1:{port}/"} | QUICK,
     )
     web = colony.runs("web")
-    assert stays(lambda: colony.running("web") == [web], 1)
+    assert stays(lambda: web in colony.running("web"), 1)  # beside it the command that is asked
     gate.touch()
     colony.wait_for(lambda: is_healthy(colony))
-    assert colony.running("web") == [web]
+    assert web in colony.running("web")
 
 
 # -- questions that hang
@@ -256,7 +256,7 @@ def test_health_goes_on_under_the_next_supervisor(
     else:
         place.done("upgrade")
     place.wait_for(lambda: is_healthy(place))
-    assert stays(lambda: place.running("web") == [web], 0.5)
+    assert stays(lambda: web in place.running("web"), 0.5)
     well.unlink()
     place.runs("web", instead_of=web)
     well.touch()
@@ -273,5 +273,5 @@ def test_a_supervisor_that_was_frozen_finds_nobody_ill(colony: Colony, journal: 
         colony.supervisor.send_signal(signal.SIGSTOP)
         time.sleep(0.5)
         colony.supervisor.send_signal(signal.SIGCONT)
-        assert stays(lambda: colony.running("web") == [web], 0.4)
+        assert stays(lambda: web in colony.running("web"), 0.4)
     assert is_healthy(colony)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from colony.core.lifecycle import Ready
+from colony.core.lifecycle import Probed, Ready
 from colony.core.model import Exec, Limit, Pid
 from tests.runtime.attendance import Attendance, attending
 from tests.runtime.loop import Loop, descriptors, end, lives, said
@@ -57,12 +57,14 @@ def test_what_is_not_there_is_the_trouble(here: Attendance) -> None:
 def test_it_is_ready_when_the_command_says_so(here: Attendance) -> None:
     flag = here.machine.folder / "flag"
     here.attend(shell(f"test -e {flag}"), ready=True)
+    here.loop.until(lambda: here.told)
     here.loop.during(0.2)
-    assert here.told == []
+    lacking = Probed(Pid(1), "/bin/sh exited with code 1")
+    assert here.told == [lacking]
     flag.touch()
     here.await_ready()
     here.loop.during(0.2)
-    assert here.told == [Ready(Pid(1))]
+    assert here.told == [lacking, Ready(Pid(1))]
 
 
 def test_a_command_may_take_long_to_find_it_ready(here: Attendance, monkeypatch: pytest.MonkeyPatch) -> None:

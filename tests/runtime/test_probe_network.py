@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from colony.core.lifecycle import Ready
+from colony.core.lifecycle import Probed, Ready
 from colony.core.model import Http, Pid, Tcp
 from tests.runtime.attendance import (
     Attendance,
@@ -53,12 +53,14 @@ def test_where_nobody_listens_it_is_refused(here: Attendance) -> None:
 def test_it_is_ready_soon_after_it_listens(here: Attendance) -> None:
     port = free_port()
     here.attend(Tcp(port), ready=True)
+    here.loop.until(lambda: here.told)
     here.loop.during(0.2)
-    assert here.told == []
+    lacking = Probed(Pid(1), f"port {port} of 127.0.0.1: Connection refused")
+    assert here.told == [lacking]
     listening = socket.create_server(("127.0.0.1", port))
     here.await_ready()
     here.loop.during(0.2)
-    assert here.told == [Ready(Pid(1))]
+    assert here.told == [lacking, Ready(Pid(1))]
     listening.close()
 
 
@@ -381,4 +383,4 @@ def test_nothing_is_left_open(here: Attendance) -> None:
         here.next(10)
         for pid in (Pid(1), Pid(2), Pid(3)):
             here.checks.forget(pid)
-    assert descriptors() == before
+    here.loop.until(lambda: descriptors() == before)  # the server has its own in this process
