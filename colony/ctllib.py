@@ -829,7 +829,10 @@ def effect(
         return told is not None and fresh and standing.outcome(name, told, fresh, asked, success[name])
 
     def stopped(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
-        return told is None or (fresh and standing.is_stopped(told))
+        if told is None:  # not told of yet, or gone
+            return not _files(_config(places), name)
+        # What was told before the STOP came is of a process that was wanted; what never could run stays so.
+        return fresh and standing.is_stopped(told) and (not told["wanted"] or told["state"] == "failed")
 
     judges: dict[str, _Judge] = {"RESTART": restarted, "START": started, "STOP": stopped}
     judge = judges.get(kind.partition("-")[0])

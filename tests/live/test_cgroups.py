@@ -16,7 +16,7 @@ import pytest
 
 from tests.live.driver import AT_ONCE, NOBODY, SLEEP, Colony, Process, alive, process, stays, wait_for
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 HIDER = """
 import os, sys, time

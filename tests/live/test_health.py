@@ -241,6 +241,7 @@ def test_what_a_killed_supervisor_has_asked_is_ended_and_asked_anew(place: Colon
 # -- whatever becomes of the supervisor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", ["kill", "upgrade"])
 def test_health_goes_on_under_the_next_supervisor(
@@ -263,6 +264,7 @@ def test_health_goes_on_under_the_next_supervisor(
     place.wait_for(lambda: is_healthy(place))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_supervisor_that_was_frozen_finds_nobody_ill(colony: Colony, journal: Journal, well: Path, kind: str) -> None:
     write(colony, journal, well, kind, {"failures": 1})

@@ -285,6 +285,7 @@ ANNOUNCED = {"log": {"log": "now serving"}, "notify": {"notify": True}, "child":
 """Kinds of readiness that nobody can ask about again."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ANNOUNCED)
 @pytest.mark.parametrize("how", ["kill", "upgrade"])
 def test_who_has_not_said_that_it_is_ready_is_not_taken_for_it_by_the_next_supervisor(
