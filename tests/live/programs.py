@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.live.driver import LOOK, Colony
+from tests.live.driver import LOOK, Colony, alive
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
 """Which begins quickly: nothing but the standard library is looked for."""
@@ -132,3 +132,23 @@ class Journal:
     def well(self, kind: str, gate: Path, *rest: str) -> list[str]:
         """The args of what is well in that way while ``gate`` is there."""
         return [*PYTHON, WELL, kind, str(gate), str(self.path), *rest]
+
+
+# Commands that ask how a process is look like mains of its name, so that these ask of status.
+
+
+def main(colony: Colony, name: str, instead_of: int | None = None) -> int:
+    """The pid of the process itself, waited for, and for its being another one."""
+
+    def found() -> int | None:
+        pid = colony.status(name).get("pid")
+        return int(pid) if pid not in (None, instead_of) else None
+
+    pid = colony.wait_for(found)
+    assert pid is not None
+    return pid
+
+
+def keeps(colony: Colony, name: str, pid: int) -> bool:
+    """Is it that process still?"""
+    return alive(pid) and colony.status(name).get("pid") == pid

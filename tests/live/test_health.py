@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.live.driver import AT_ONCE, SLEEP, Colony, alive, free_port, stays
-from tests.live.programs import Journal
+from tests.live.programs import Journal, keeps, main
 
 # Any is a JSON value.
 
@@ -63,8 +63,8 @@ def test_who_is_well_is_left_alone_and_who_is_not_is_started_anew(
     write(colony, journal, well, kind)
     colony.write("other", *SLEEP, after=["web"])
     colony.wait_for(lambda: is_healthy(colony))
-    web, other = colony.runs("web"), colony.runs("other")
-    assert stays(lambda: web in colony.running("web") and is_healthy(colony), 1)
+    web, other = main(colony, "web"), main(colony, "other")
+    assert stays(lambda: keeps(colony, "web", web) and is_healthy(colony), 1)
 
     well.unlink()
 
@@ -74,17 +74,17 @@ def test_who_is_well_is_left_alone_and_who_is_not_is_started_anew(
     well.touch()
     colony.wait_for(lambda: is_healthy(colony))
     colony.wait_for(lambda: colony.status("web")["streak"] == 0)
-    assert colony.running("other") == [other]
+    assert keeps(colony, "other", other)
 
 
 def test_one_failure_is_none(colony: Colony, journal: Journal, well: Path) -> None:
     """Only so many in a row count."""
     script = f"date >>{colony.folder}/asked; [ $(($(wc -l <{colony.folder}/asked) % 3)) -eq 0 ]"
     colony.write("web", *SLEEP, health={"exec": ["sh", "-c", script], "every": 0.1, "failures": 3})
-    web = colony.runs("web")
+    web = main(colony, "web")
     asked = colony.folder / "asked"
     colony.wait_for(lambda: asked.exists() and len(asked.read_text().splitlines()) >= 12)
-    assert web in colony.running("web")
+    assert keeps(colony, "web", web)
 
 
 # -- never a storm
@@ -129,13 +129,13 @@ def test_who_is_never_well_is_given_up_if_so_asked(colony: Colony) -> None:
 def test_while_it_begins_failures_do_not_count(colony: Colony, journal: Journal, well: Path) -> None:
     well.unlink()
     write(colony, journal, well, "exec", {"start": 2.5})
-    web = colony.runs("web")
-    assert stays(lambda: web in colony.running("web"), 1.5)
+    web = main(colony, "web")
+    assert stays(lambda: keeps(colony, "web", web), 1.5)
     assert colony.status("web")["health"] is None
     well.touch()
     colony.wait_for(lambda: is_healthy(colony))
     well.unlink()
-    colony.runs("web", instead_of=web)
+    main(colony, "web", instead_of=web)
 
 
 def test_nobody_is_asked_before_it_is_ready(colony: Colony, journal: Journal) -> None:
@@ -147,11 +147,11 @@ def test_nobody_is_asked_before_it_is_ready(colony: Colony, journal: Journal) ->
         ready={"exec": ["test", "-e", str(gate)]},
         health={"http": f"http://127.0.0.1:{port}/"} | QUICK,
     )
-    web = colony.runs("web")
-    assert stays(lambda: web in colony.running("web"), 1)  # beside it the command that is asked
+    web = main(colony, "web")
+    assert stays(lambda: keeps(colony, "web", web), 1)
     gate.touch()
     colony.wait_for(lambda: is_healthy(colony))
-    assert web in colony.running("web")
+    assert keeps(colony, "web", web)
 
 
 # -- questions that hang
@@ -161,9 +161,9 @@ def test_who_does_not_answer_is_not_well_and_keeps_nobody_waiting(colony: Colony
     port = free_port()
     health = {"http": f"http://127.0.0.1:{port}/", "every": 0.2, "timeout": 0.3, "failures": 2}
     colony.write("web", *journal.well("hung", well, str(port)), health=health, restart=BRIEF)
-    web = colony.runs("web")
+    web = main(colony, "web")
     colony.obeys_at_once()
-    colony.runs("web", instead_of=web)
+    main(colony, "web", instead_of=web)
     assert colony.said(f"stopping web ({web}): unhealthy: ")[0].endswith("within 0.3 s")
 
 
@@ -196,7 +196,7 @@ ASKING: dict[str, Any] = {"exec": ["sh", "-c", "sleep 2001 & sleep 2002"], "ever
 @pytest.mark.parametrize("how", ["stop", "remove", "restart", "crash"])
 def test_nothing_of_a_question_outlasts_who_it_is_about(colony: Colony, how: str) -> None:
     colony.write("web", *SLEEP, health=ASKING, restart={"threshold": 0})
-    web = colony.wait_for(lambda: int(colony.status("web").get("pid") or 0))
+    web = main(colony, "web")
     asking = colony.wait_for(lambda: len(commands(colony, "sleep\x00200")) == 2 and commands(colony, "2001"))
     assert asking
     match how:
@@ -250,16 +250,16 @@ def test_health_goes_on_under_the_next_supervisor(
     place.start()
     write(place, journal, well, kind)
     place.wait_for(lambda: is_healthy(place))
-    web = place.runs("web")
+    web = main(place, "web")
     if how == "kill":
         place.stop(signal.SIGKILL)
         place.start()
     else:
         place.done("upgrade")
     place.wait_for(lambda: is_healthy(place))
-    assert stays(lambda: web in place.running("web"), 0.5)
+    assert stays(lambda: keeps(place, "web", web), 0.5)
     well.unlink()
-    place.runs("web", instead_of=web)
+    main(place, "web", instead_of=web)
     well.touch()
     place.wait_for(lambda: is_healthy(place))
 
@@ -269,11 +269,11 @@ def test_health_goes_on_under_the_next_supervisor(
 def test_a_supervisor_that_was_frozen_finds_nobody_ill(colony: Colony, journal: Journal, well: Path, kind: str) -> None:
     write(colony, journal, well, kind, {"failures": 1})
     colony.wait_for(lambda: is_healthy(colony))
-    web = colony.runs("web")
+    web = main(colony, "web")
     assert colony.supervisor is not None
     for _ in range(3):
         colony.supervisor.send_signal(signal.SIGSTOP)
         time.sleep(0.5)
         colony.supervisor.send_signal(signal.SIGCONT)
-        assert stays(lambda: web in colony.running("web"), 0.4)
+        assert stays(lambda: keeps(colony, "web", web), 0.4)
     assert is_healthy(colony)

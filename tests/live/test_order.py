@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.driver import AT_ONCE, PATIENCE, SLEEP, Colony, alive, stays
-from tests.live.programs import Journal
+from tests.live.programs import Journal, keeps, main
 
 pytestmark = pytest.mark.live
 
@@ -251,7 +251,7 @@ def test_a_killed_supervisor_disturbs_neither_who_starts_nor_who_waits(place: Co
     place.write("db", *journal.gated("exec", gate), ready={"exec": ["test", "-e", str(gate)]}, after=["up"])
     place.write("web", *journal.program(), after=["db"])
     journal.holds("+up", "+db")
-    pids = place.runs("up"), place.runs("db")
+    pids = place.runs("up"), main(place, "db")
     for _ in range(3):
         place.stop(signal.SIGKILL)
         place.start()
@@ -259,7 +259,7 @@ def test_a_killed_supervisor_disturbs_neither_who_starts_nor_who_waits(place: Co
     place.wait_for(lambda: place.status("db").get("state") == "starting")
     gate.touch()
     journal.holds("+web")
-    assert (place.runs("up"), place.runs("db")) == pids
+    assert (place.runs("up"), main(place, "db")) == pids
     assert [line for line in journal.lines() if line.startswith("+")] == ["+up", "+db", "+web"]
     # And what was adopted is stopped in order too.
     assert place.stop() == -signal.SIGTERM
@@ -272,13 +272,13 @@ def test_an_upgrade_disturbs_neither_who_starts_nor_who_waits(colony: Colony, jo
     colony.write("db", *journal.gated("exec", gate), ready={"exec": ["test", "-e", str(gate)]})
     colony.write("web", *journal.program(), after=["db"])
     journal.holds("+db")
-    db = colony.runs("db")
+    db = main(colony, "db")
     colony.done("upgrade")
     colony.wait_for(lambda: colony.status("web").get("state") == "waiting")
     assert journal.lines() == ["+db"]
     gate.touch()
     journal.holds("+web")
-    assert colony.runs("db") == db
+    assert main(colony, "db") == db
 
 
 ANNOUNCED = {"log": {"log": "now serving"}, "notify": {"notify": True}, "child": {"notify": True}}
@@ -296,14 +296,14 @@ def test_who_has_not_said_that_it_is_ready_is_not_taken_for_it_by_the_next_super
     place.write("db", *journal.gated(kind, gate), ready=ANNOUNCED[kind])
     place.write("web", *journal.program(), after=["db"])
     journal.holds("+db")
-    db = place.runs("db")
+    db = main(place, "db")
     place.wait_for(lambda: place.status("db").get("state") == "starting")
     replaced(place, how)
     place.wait_for(lambda: place.status("web").get("state") == "waiting")
     assert stays(lambda: journal.lines() == ["+db"])
     gate.touch()
     journal.holds("+web")
-    assert place.runs("db") == db
+    assert main(place, "db") == db
 
 
 def replaced(place: Colony, how: str) -> None:
@@ -334,25 +334,25 @@ def test_who_may_have_said_it_to_nobody_counts_as_ready_in_time(place: Colony, j
     place.write("db", *journal.gated("notify", gate), ready={"notify": True, "timeout": 4})
     place.write("web", *journal.program(), after=["db"])
     journal.holds("+db")
-    db = place.runs("db")
+    db = main(place, "db")
     place.stop(signal.SIGKILL)
     gate.touch()
     journal.holds("!db")
     # What it said then, nobody heard, and it does not say it again.
     place.start()
     journal.holds("+web")
-    assert place.running("db") == [db]
+    assert keeps(place, "db", db)
 
 
 def test_seconds_go_on_though_the_supervisor_does_not(place: Colony, journal: Journal) -> None:
     place.start()
     place.write("db", *SLEEP, ready={"seconds": 6})
     place.write("web", *SLEEP, after=["db"])
-    db = place.runs("db")
+    db = main(place, "db")
     place.stop(signal.SIGKILL)
     place.start()
     web = place.runs("web")
-    assert place.running("db") == [db]
+    assert keeps(place, "db", db)
     assert 5.9 <= began(web) - began(db)
 
 
@@ -365,7 +365,7 @@ def began(pid: int) -> float:
 def test_who_is_needed_and_ended_unseen_is_started_first(place: Colony, journal: Journal) -> None:
     place.start()
     place.write("db", *journal.program())
-    db = place.runs("db")
+    db = main(place, "db")
     journal.holds("+db")
     place.stop(signal.SIGKILL)
     os.kill(db, signal.SIGKILL)

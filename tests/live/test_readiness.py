@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.live.driver import AT_ONCE, SLEEP, Colony, alive, free_port, process, stays
-from tests.live.programs import Journal
+from tests.live.programs import Journal, keeps, main
 
 # Any is a JSON value.
 
@@ -50,13 +50,13 @@ def test_who_waits_is_started_once_it_is_ready_and_not_before(
     colony.write("web", *journal.program(), after=["db"])
     colony.write("db", *journal.gated(kind, gate, str(port)), ready=ways[kind])
     journal.holds("+db")
-    db = colony.runs("db")
+    db = main(colony, "db")
     colony.wait_for(lambda: colony.status("db").get("state") == "starting" and colony.status("web"))
     assert (colony.status("db")["pid"], colony.status("db")["ready"]) == (db, False)
     web = colony.status("web")
     assert (web["state"], web["ready"]) == ("waiting", False)
     assert web["why"].startswith("waits for db")
-    assert stays(lambda: "+web" not in journal.lines() and db in colony.running("db"))
+    assert stays(lambda: "+web" not in journal.lines() and keeps(colony, "db", db))
     assert colony.ctl("wait", "web", "--timeout", "0.1").returncode == 124
     assert colony.ctl("status", "db").returncode == 3
 
@@ -65,14 +65,14 @@ def test_who_waits_is_started_once_it_is_ready_and_not_before(
     journal.holds("+web")
     assert colony.done("wait", "db", "web", "--for", "ready", "--timeout", "10") == ""
     assert (colony.status("db")["state"], colony.status("db")["ready"]) == ("running", True)
-    assert colony.running("db") == [db]
+    assert keeps(colony, "db", db)
     assert len(colony.said("db is ready")) == 1
 
 
 def test_what_has_run_for_seconds_is_ready(colony: Colony) -> None:
     colony.write("db", *SLEEP, ready={"seconds": 1.5})
     colony.write("web", *SLEEP, after=["db"])
-    db, web = colony.runs("db"), colony.runs("web")
+    db, web = main(colony, "db"), colony.runs("web")
     assert began(web) - began(db) >= 1.49
 
 
@@ -164,7 +164,7 @@ def test_who_is_given_up_as_it_never_was_ready_leaves_others_waiting(colony: Col
 
 def test_a_command_that_asks_and_does_not_end_is_gone_when_its_time_is_over(colony: Colony) -> None:
     colony.write("db", *SLEEP, ready={"exec": ["sh", "-c", "sleep 1001 & sleep 1002"], "timeout": 0.4})
-    db = colony.wait_for(lambda: int(colony.status("db").get("pid") or 0))
+    db = main(colony, "db")
     colony.wait_for(lambda: colony.status("db").get("state") == "backoff")
     assert not alive(db)
     colony.is_gone("db", AT_ONCE)
@@ -176,7 +176,7 @@ def test_it_is_not_ready_by_what_another_process_says(colony: Colony, journal: J
     colony.write("db", *journal.gated("tcp", gate, str(free_port())), ready={"notify": True})
     colony.write("web", *SLEEP, after=["db"])
     journal.holds("+db")
-    found = process(colony.runs("db"))
+    found = process(main(colony, "db"))
     assert found is not None
     socket = found.environ["NOTIFY_SOCKET"]
     colony.write("other", *journal.gated("notify", gate), env={"NOTIFY_SOCKET": socket})
@@ -199,21 +199,21 @@ def test_whoever_ends_before_it_was_ready_has_died_early(colony: Colony) -> None
 def test_who_waits_is_freed_by_an_edit_of_whom_it_needs(colony: Colony) -> None:
     colony.write("db", *SLEEP, ready={"exec": NEVER})
     colony.write("web", *SLEEP, after=["db"])
-    db = colony.runs("db")
+    db = main(colony, "db")
     colony.wait_for(lambda: colony.status("web").get("state") == "waiting")
     colony.write("db", *SLEEP, ready={"exec": ["true"]})
-    colony.runs("db", instead_of=db)
+    main(colony, "db", instead_of=db)
     colony.runs("web", seconds=AT_ONCE)
 
 
 def test_who_waits_is_freed_by_an_edit_of_its_own(colony: Colony) -> None:
     colony.write("db", *SLEEP, ready={"exec": NEVER})
     colony.write("web", *SLEEP, after=["db"])
-    db = colony.runs("db")
+    db = main(colony, "db")
     colony.wait_for(lambda: colony.status("web").get("state") == "waiting")
     colony.write("web", *SLEEP)
     colony.runs("web", seconds=AT_ONCE)
-    assert db in colony.running("db")
+    assert keeps(colony, "db", db)
 
 
 def test_who_needs_more_by_an_edit_is_started_anew_once_that_is_ready(
@@ -233,12 +233,12 @@ def test_who_needs_more_by_an_edit_is_started_anew_once_that_is_ready(
 def test_a_stop_ends_who_is_not_ready_yet_and_a_start_begins_anew(colony: Colony) -> None:
     colony.write("db", *SLEEP, ready={"exec": NEVER})
     colony.write("web", *SLEEP, after=["db"])
-    colony.runs("db")
+    main(colony, "db")
     colony.done("stop", "db", "--wait")
     colony.done("stop", "web", "--wait")
     assert not colony.family()
     colony.done("start", "web")
     colony.wait_for(lambda: colony.status("web").get("state") == "waiting")
     colony.ask("START", name="db")
-    colony.runs("db")
+    main(colony, "db")
     assert colony.stop() == -signal.SIGTERM
