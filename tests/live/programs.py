@@ -13,6 +13,7 @@ PYTHON = [sys.executable, "-I", "-S", "-c"]
 NOTED = """\
 trap 'sleep {slow}; echo "-$COLONY_NAME" >>{journal}; exit 0' TERM
 echo "+$COLONY_NAME" >>{journal}
+echo ready
 while :; do sleep 1000 & wait $!; done
 """
 
@@ -56,6 +57,9 @@ def serve(port, answer):
 signal.signal(signal.SIGTERM, end)
 note("+" + name)
 """
+
+READY = {"log": "^ready$"}
+"""Of such a one whose beginning is to be written down before that of who needs it."""
 
 GATED = f"""\
 {COMMON}

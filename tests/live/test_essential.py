@@ -10,7 +10,7 @@ import pytest
 
 from tests.live.driver import PATIENCE, SLEEP, Colony, stays
 from tests.live.faults.test_families import as_init, init_of
-from tests.live.programs import Journal
+from tests.live.programs import READY, Journal
 
 # Any is a JSON value.
 
@@ -64,8 +64,8 @@ def test_its_end_is_the_supervisors_end(place: Colony, keys: dict[str, Any], cod
 
 def test_before_it_ends_it_stops_the_others_in_order(place: Colony, journal: Journal) -> None:
     place.start()
-    place.write("db", *journal.program())
-    place.write("worker", *journal.program(0.4), after=["db"])
+    place.write("db", *journal.program(), ready=READY)
+    place.write("worker", *journal.program(0.4), after=["db"], ready=READY)
     place.write("web", *journal.program(0.2), after=["worker"])
     journal.holds("+web")
     place.write("app", shell="exit 5", restart=ONCE, essential=True)
@@ -131,7 +131,7 @@ def test_what_it_leaves_behind_goes_too(place: Colony) -> None:
 
 def test_what_is_asked_of_it_while_it_ends_changes_neither_order_nor_code(place: Colony, journal: Journal) -> None:
     place.start()
-    place.write("db", *journal.program())
+    place.write("db", *journal.program(), ready=READY)
     place.write("web", *journal.program(0.5), after=["db"])
     journal.holds("+web")
     place.write("app", shell="exit 5", restart=ONCE, essential=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.driver import AT_ONCE, PATIENCE, SLEEP, Colony, alive, stays
-from tests.live.programs import Journal, keeps, main
+from tests.live.programs import READY, Journal, keeps, main
 
 pytestmark = pytest.mark.live
 
@@ -25,9 +25,9 @@ def journal(place: Colony) -> Journal:
 
 def chain(colony: Colony, journal: Journal, slow: float = 0) -> list[str]:
     """A store, what needs it, and what needs that, in one group; the one in the middle takes its time to end."""
-    colony.write("web", *journal.program(), after=["worker", "db"], group=["all"])
-    colony.write("worker", *journal.program(slow), after=["db"], group=["all"])
-    colony.write("db", *journal.program(), group=["all"])
+    colony.write("web", *journal.program(), after=["worker", "db"], ready=READY, group=["all"])
+    colony.write("worker", *journal.program(slow), after=["db"], ready=READY, group=["all"])
+    colony.write("db", *journal.program(), ready=READY, group=["all"])
     return ["db", "worker", "web"]
 
 
@@ -247,7 +247,7 @@ def test_a_term_while_somebody_waits_starts_nobody(place: Colony, journal: Journ
 def test_a_killed_supervisor_disturbs_neither_who_starts_nor_who_waits(place: Colony, journal: Journal) -> None:
     gate = place.folder / "gate"
     place.start()
-    place.write("up", *journal.program())
+    place.write("up", *journal.program(), ready=READY)
     place.write("db", *journal.gated("exec", gate), ready={"exec": ["test", "-e", str(gate)]}, after=["up"])
     place.write("web", *journal.program(), after=["db"])
     journal.holds("+up", "+db")
@@ -364,7 +364,7 @@ def began(pid: int) -> float:
 
 def test_who_is_needed_and_ended_unseen_is_started_first(place: Colony, journal: Journal) -> None:
     place.start()
-    place.write("db", *journal.program())
+    place.write("db", *journal.program(), ready=READY)
     db = main(place, "db")
     journal.holds("+db")
     place.stop(signal.SIGKILL)
