@@ -57,6 +57,9 @@ echo now ready
 NOBODY = "gnu"
 """A name that never has a file, though some need it."""
 
+LOOK_AGAIN = 0.2
+"""Seconds in which a command that asks is over; two of a name find each other by their lock at once, besides."""
+
 SLACK = 2.0
 """Seconds in which who was ready may have begun anew before one whom that let start has noted its own start."""
 
@@ -115,7 +118,8 @@ class Edition:
         if self.ready != "at once":
             value["ready"] = {
                 "log": {"log": "^now ready$", "timeout": TIMEOUT},
-                "never": {"log": "^no$", "timeout": 0.3},
+                # Nobody listens there: unlike a line that may have been missed, a later supervisor asks that again.
+                "never": {"tcp": 1, "timeout": 0.3},
             }[self.ready]
         if self.health:
             value["health"] = {"exec": ["test", "!", "-e", f"{place}/ill.${{env:COLONY_NAME}}"], **HEALTH}
@@ -502,9 +506,13 @@ class Chaos:
             if is_main(one):
                 name = one.environ["COLONY_NAME"]
                 other = mains.setdefault(name, one)
-                # Seen first, and still there after the second was seen: both ran at that moment.
-                if other is not one and process(other.pid) == other:
+                if other is not one and self._both_stay(other, one):
                     raise Violation(f"two of {name}: {other} {one}")
+
+    def _both_stay(self, first: Process, second: Process) -> bool:
+        """Are both there, and stay?  A command that asks after its health looks like a main until it is what it is."""
+        time.sleep(LOOK_AGAIN)
+        return process(first.pid) == first and process(second.pid) == second
 
     def _in_order(self) -> None:
         """Has everybody who has begun found what it needs ready?"""
