@@ -15,6 +15,7 @@ from collections import namedtuple
 
 from colony import atomic
 from colony.core import check, standing
+from colony.core.needs import between, needed_first
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost ctl 4 ms
 if TYPE_CHECKING:
@@ -673,7 +674,7 @@ def validate(places: Places, paths: Sequence[str | os.PathLike[str]] | None = No
 def _together(verdicts: list[Verdict]) -> list[Verdict]:
     """The verdicts on all files of a directory, with what is wrong between them."""
     needs = {verdict.name: verdict.value.get("after", ()) for verdict in verdicts if not verdict.problems}
-    found = check.between(needs, {verdict.name for verdict in verdicts})
+    found = between(needs, {verdict.name for verdict in verdicts})
     return [verdict._replace(problems=verdict.problems + found.get(verdict.name, ())) for verdict in verdicts]
 
 
@@ -1068,7 +1069,7 @@ def _members(places: Places, groups: Sequence[str]) -> tuple[list[str], dict[str
         if not found:
             raise Refused(f"no process is in group {group}", code=UNKNOWN)
     needs = {name: _texts(value, "after") for name, value in values.items()}
-    return standing.needed_first({name for found in names.values() for name in found}, needs), needs
+    return needed_first({name for found in names.values() for name in found}, needs), needs
 
 
 def _texts(value: Mapping[str, Any], key: str) -> list[str]:

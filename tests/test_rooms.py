@@ -25,7 +25,7 @@ class Room(NamedTuple):
 
 
 _VALUES = ("attr", "attrs", "pyrsistent")
-_PLAIN = ("colony.core.check", "colony.core.standing", "colony.atomic")  # standard library alone
+_PLAIN = ("colony.core.check", "colony.core.needs", "colony.core.standing", "colony.atomic")  # standard library alone
 _CORE = Room(("colony.core",), _VALUES, pure=True)
 _RUNTIME = Room(("colony.runtime", "colony.core", "colony.atomic"), ("attr", "attrs", "zope", "twisted"))
 _REPORT = Room(("colony.report", "colony.core", "colony.atomic"), _VALUES)
@@ -39,6 +39,7 @@ ROOMS: Mapping[str, Room] = {
     "colony/core/": _CORE,
     "colony/core/__init__.py": Room(pure=True),
     "colony/core/check.py": Room(pure=True),
+    "colony/core/needs.py": Room(("colony.core.check",), pure=True),
     "colony/core/standing.py": Room(pure=True),
     "colony/ctllib.py": Room(_PLAIN),
     "colony/report/": _REPORT,

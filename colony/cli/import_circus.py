@@ -185,8 +185,7 @@ class _Reader:
         return found
 
     def _log(self, at: str, options: Options) -> dict[str, Any] | bool | None:
-        """The key ``log``; None where colony does not have it, or nothing is said of it."""
-        supported = "log" not in check.UNSUPPORTED
+        """The key ``log``; None where nothing is said of it."""
         log: dict[str, Any] = {}
         filed = False
         for stream in ("stdout_stream.", "stderr_stream."):
@@ -196,14 +195,13 @@ class _Reader:
                 what = option.removeprefix(stream)
                 if what == "class" and text.rpartition(".")[2] in ("StdoutStream", "FancyStdoutStream", "FileStream"):
                     pass
-                elif what == "max_bytes" and supported and text.strip("0 ") != "":
+                elif what == "max_bytes":
                     log.setdefault("max_bytes", integer(at, option, text))
-                elif what == "backup_count" and supported:
+                elif what == "backup_count":
                     log.setdefault("backups", integer(at, option, text))
                 else:
-                    where = "output is in a file of STATE/logs" if supported else "output is in colony's own log"
-                    self.imported.leave(at, option, f"not carried: {where}")
-        return {"relay": False, "split": True, **log} if supported and filed else None
+                    self.imported.leave(at, option, "not carried: output is in a file of STATE/logs")
+        return {"relay": False, "split": True, **log} if filed else None
 
     def _variables(self, name: str) -> dict[str, str]:
         """What the sections [env] and [env:...] say of a watcher, later ones winning."""

@@ -22,7 +22,6 @@ from colony.cli.foreign import (
     sections,
     signal_name,
 )
-from colony.core import check
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost 4 ms
 if TYPE_CHECKING:
@@ -273,10 +272,9 @@ class _Reader:
             self.imported.leave(at, "killasgroup", "not carried: KILL is for the whole process group here")
         return ladder(name, seconds, main=not everybody)
 
-    def _log(self, at: str, options: Options, now: Callable[[str, str], str]) -> dict[str, Any] | bool | None:
-        """The key ``log``; None where colony does not have it, or nothing is said of it."""
+    def _log(self, at: str, options: Options, now: Callable[[str, str], str]) -> dict[str, Any] | bool:
+        """The key ``log``."""
         together = boolean(at, "redirect_stderr", now("redirect_stderr", "false"))
-        supported = "log" not in check.UNSUPPORTED
         log: dict[str, Any] = {}
         relayed = False
         for stream in ("stdout", "stderr"):
@@ -288,19 +286,16 @@ class _Reader:
                     pass  # it means nothing there either
                 elif what == "logfile" and text.strip().lower() == "auto":
                     pass
-                elif what == "logfile_maxbytes" and supported and stream == "stdout" and text.strip("0 ") != "":
+                elif what == "logfile_maxbytes" and stream == "stdout":
                     log["max_bytes"] = _bytes(at, option, text)
-                elif what == "logfile_backups" and supported and stream == "stdout":
+                elif what == "logfile_backups" and stream == "stdout":
                     log["backups"] = integer(at, option, text)
                 elif what.startswith("logfile"):
-                    where = "it is in a file of STATE/logs" if supported else "output is in colony's own log"
-                    self.imported.leave(at, option, f"not carried: {where}")
+                    self.imported.leave(at, option, "not carried: it is in a file of STATE/logs")
                 elif what not in _STREAMS:
                     self.imported.leave(at, option, "not carried: unknown")
                 elif text.strip().lower() not in ("false", "0", "no", "off"):
                     self.imported.leave(at, option, f"not carried: {_STREAMS[what]}")
-        if not supported:
-            return None
         if relayed:
             return False
         return {"max_bytes": 50 * 2**20, "backups": 10, "relay": False, **({} if together else {"split": True}), **log}

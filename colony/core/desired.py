@@ -12,6 +12,7 @@ from pyrsistent import PMap, pmap
 from colony.core import check, wire
 from colony.core.check import Problem
 from colony.core.model import Defaults, Name, ProcessSpec
+from colony.core.needs import between
 
 
 @attrs.frozen
@@ -131,7 +132,7 @@ def _untangle(desired: Desired) -> Desired:
     """Find what is wrong between the files."""
     needs = {str(name): after for name, after in desired.needs.items()}
     known = {need for after in needs.values() for need in after if desired.has(need)}
-    tangles = check.between(needs, known)
+    tangles = between(needs, known)
     return attrs.evolve(desired, tangles=pmap({Name(name): problems for name, problems in tangles.items()}))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
 
 import attrs
 from pyrsistent import PMap, PSet, pmap, pset
 
 from colony.core.lifecycle import Unit
 from colony.core.model import Name
+from colony.core.needs import needed_first
 
 
 @attrs.frozen
@@ -41,26 +43,8 @@ class Order:
         """Those names, each before whomever it needs, cycles aside: the order in which to stop them."""
         if not self.needs:
             return sorted(names)
-        chosen = set(names)
-        ordered: list[Name] = []
-        seen: set[Name] = set()
-        for name in sorted(chosen):
-            # In depth, without recursion: a name follows all that need it, through whomever.
-            path: list[tuple[Name, Iterator[Name]]] = []
-            if name not in seen:
-                seen.add(name)
-                path.append((name, iter(sorted(self.needed_by.get(name, ())))))
-            while path:
-                last, followers = path[-1]
-                follower = next(followers, None)
-                if follower is None:
-                    path.pop()
-                    if last in chosen:
-                        ordered.append(last)
-                elif follower not in seen:
-                    seen.add(follower)
-                    path.append((follower, iter(sorted(self.needed_by.get(follower, ())))))
-        return ordered
+        # Whoever needs a name is to it what a need is to those that start.
+        return list(map(Name, needed_first(names, cast("Mapping[str, Iterable[str]]", self.needed_by))))
 
     def followers(self, name: Name) -> Iterator[Name]:
         """All who need it, directly or through others; not itself."""

@@ -10,7 +10,7 @@ from collections import namedtuple
 
 TYPE_CHECKING = False  # not typing's: importing typing would cost ctl 4 ms
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping
     from typing import Any
 
     # Any is a JSON value here.
@@ -130,27 +130,3 @@ def _seconds(before: str, after: str) -> float:
     from datetime import datetime  # costs ctl 2 ms
 
     return (datetime.fromisoformat(after) - datetime.fromisoformat(before)).total_seconds()
-
-
-def needed_first(names: Iterable[str], needs: Mapping[str, Sequence[str]]) -> list[str]:
-    """
-    Those names, each behind all that it needs, directly or through others, cycles aside; else by the alphabet.
-
-    ``needs`` may know of more names, and of fewer. Without recursion: a chain may be longer than Python's stack.
-    """
-    chosen = set(names)
-    ordered: list[str] = []
-    met: set[str] = set()
-    for name in sorted(chosen):
-        path: list[tuple[str, Iterator[str]]] = [("", iter((name,)))]
-        while path:
-            last, rest = path[-1]
-            need = next(rest, None)
-            if need is None:
-                path.pop()
-                if last in chosen:
-                    ordered.append(last)
-            elif need not in met:
-                met.add(need)
-                path.append((need, iter(sorted(needs.get(need, ())))))
-    return ordered

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from colony.core import standing
 
@@ -151,38 +149,3 @@ def test_how_a_process_was_stopped(told: dict[str, Any] | None, killed: bool, ho
         assert told is not None
         assert (end.code, end.signal) == (told["last_exit"]["code"], told["last_exit"]["signal"])
         assert end.seconds == pytest.approx(3.2)
-
-
-def test_needed_ones_come_first_also_through_those_that_are_not_asked_for() -> None:
-    needs = {"web": ["a"], "a": ["queue"], "clock": ["queue", "nobody"], "queue": []}
-    assert standing.needed_first(["web", "clock", "alone", "queue"], needs) == ["alone", "queue", "clock", "web"]
-
-
-def test_a_circle_binds_nobody_and_loses_nobody() -> None:
-    assert standing.needed_first("abc", {"a": ["b"], "b": ["a"], "c": ["a"]}) == ["b", "a", "c"]
-
-
-NAMES = st.integers(0, 12).map(str)
-
-
-@given(st.lists(NAMES, unique=True), st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12))))
-def test_without_circles_everybody_comes_behind_all_that_it_needs(
-    names: list[str], pairs: list[tuple[int, int]]
-) -> None:
-    needs: dict[str, list[str]] = {}
-    for first, second in pairs:
-        if first > second:
-            needs.setdefault(str(first), []).append(str(second))
-    ordered = standing.needed_first(names, needs)
-    assert sorted(ordered) == sorted(names)
-    for index, name in enumerate(ordered):
-        coming = list(needs.get(name, ()))
-        while coming:
-            need = coming.pop()
-            assert need not in ordered[index:]
-            coming += needs.get(need, ())
-
-
-def test_a_long_chain_is_no_deeper_than_any() -> None:
-    needs = {str(number): [str(number + 1)] for number in range(5000)}
-    assert standing.needed_first(["0", "5000"], needs) == ["5000", "0"]
