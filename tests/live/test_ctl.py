@@ -302,7 +302,7 @@ def test_a_definition_that_would_not_run_is_refused_and_nothing_is_written(colon
     for words in (
         ["add", "web", "--uid=minus", "--", "sleep"],
         ["add", "web", "--extras", '{"restart": {"initail": 1}}', "--", "sleep"],
-        ["add", "web", "--extras", '{"essential": true}', "--", "sleep"],
+        ["add", "web", "--extras", '{"schedule": {"every": 10}}', "--", "sleep"],
         ["add", "a/b", "--", "sleep"],
         ["add", "web.new", "--", "sleep"],
         ["add", "web"],

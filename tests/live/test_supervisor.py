@@ -109,7 +109,7 @@ def test_directories_from_the_environment_and_a_state_elsewhere(place: Colony) -
     place.obeys_at_once()
     assert place.told()["directories"]["state"] == str(place.state)
     assert (place.messages / ".state").read_text().strip() == str(place.state)
-    assert place.done("status", "-o", "name") == ""
+    place.wait_for(lambda: place.done("status", "-o", "name") == "")  # who is gone is told of a little later
 
 
 def test_what_it_makes_is_its_own_business_whatever_the_umask(place: Colony) -> None:
