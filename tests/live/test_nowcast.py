@@ -88,11 +88,12 @@ def test_each_says_within_seconds_that_it_works_and_under_which_pid(nowcast: Now
     pids = nowcast.start()
 
     for name, pid in pids.items():
-        [line] = nowcast.said(name, "running in process")
+        line = nowcast.wait_for(name, "running in process")
         assert line.endswith(f"running in process {pid}")
         assert Path(f"/proc/{pid}/cwd").resolve() == nowcast.checklist.parent.resolve()
         assert nowcast.colony.status(name)["pid"] == pid
-        assert nowcast.said(name, "read configuration from")[0].endswith(str(nowcast.yaml))
+        assert nowcast.wait_for(name, "read configuration from").endswith(str(nowcast.yaml))
+        assert len(nowcast.said(name, "running in process")) == 1
 
 
 def test_a_worker_does_its_work_and_the_manager_takes_it_down(nowcast: Nowcast) -> None:
@@ -129,7 +130,7 @@ def test_a_reloaded_broker_binds_its_sockets_again_and_stays(nowcast: Nowcast) -
     nowcast.colony.done("reload", "message_broker")
 
     nowcast.wait_for("message_broker", "worker socket bound to port", times=2)
-    assert len(nowcast.said("message_broker", "manager socket bound to port")) == 2
+    nowcast.wait_for("message_broker", "manager socket bound to port", times=2)
     assert nowcast.work("sleep").returncode == 0
     assert {name: nowcast.colony.runs(name) for name in NAMES} == pids
 

@@ -258,7 +258,7 @@ def test_a_stopped_worker_finishes_its_task_first(sprout: Sprout) -> None:
     status = sprout.colony.status("worker")
     assert (status["state"], status["pid"]) == ("stopped", None)
     assert (status["last_exit"]["code"], status["last_exit"]["signal"]) == (0, None)
-    assert sprout.said("worker", "Warm shutdown")
+    sprout.colony.wait_for(lambda: sprout.said("worker", "Warm shutdown"))
     assert not sprout.said("worker", "Hitting Ctrl+C")  # what an INT makes it say
 
     sprout.colony.done("start", "worker", "--wait", "--wait-timeout", "50")
@@ -280,7 +280,7 @@ def test_a_ladder_ends_a_worker_that_would_take_too_long(sprout: Sprout) -> None
     status = sprout.colony.status("worker")
     assert status["state"] == "stopped"
     assert status["last_exit"]["signal"] is None
-    assert len(sprout.said("worker", "Hitting Ctrl+C")) == 2
+    sprout.colony.wait_for(lambda: len(sprout.said("worker", "Hitting Ctrl+C")) == 2)
     assert sprout.results() == []
 
 
