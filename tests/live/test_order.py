@@ -229,13 +229,15 @@ def test_a_quit_in_the_midst_kills_whoever_is_left(place: Colony, journal: Journ
 def test_a_term_while_somebody_waits_starts_nobody(place: Colony, journal: Journal) -> None:
     """What is needed becomes ready while everything is being stopped."""
     gate = place.folder / "gate"
-    place.write("db", *journal.gated("exec", gate), ready={"exec": ["test", "-e", str(gate)]})
-    place.write("slow", *journal.program(0.7))
-    place.write("web", *journal.program(), after=["db", "slow"])
+    place.write("db", *journal.program(0.7), ready={"exec": ["test", "-e", str(gate)]})
+    place.write("web", *journal.program(), after=["db"])
     place.start()
-    journal.holds("+db", "+slow")
+    journal.holds("+db")
+    place.wait_for(lambda: place.status("web").get("state") == "waiting")
     assert place.supervisor is not None
     place.supervisor.send_signal(signal.SIGTERM)
+    # Both at once would be a start before the end as well as none.
+    place.wait_for(lambda: place.status("db").get("state") == "stopping")
     gate.touch()
     assert place.supervisor.wait(PATIENCE) == -signal.SIGTERM
     assert "+web" not in journal.lines()
