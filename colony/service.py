@@ -196,7 +196,7 @@ class ColonyService(Service):
         signal.signal(signal.SIGCHLD, lambda *_: self._reactor.callFromThread(self._spawner.reap_strays))
         found = survivors(self._state.records.read(), self._state.pipes())
         if not self._settings.adopt:  # they are stopped as what is not wanted any more is, by their own ladders
-            found = [attrs.evolve(survivor, stale=True) for survivor in found]
+            found = [attrs.evolve(survivor, stale=survivor.stale or survivor.rest is None) for survivor in found]
         ladder = default_ladder(self._settings.defaults.killtime)
         spared = {survivor.token for survivor in found if survivor.alive}
         names = {survivor.token: survivor.name for survivor in found}

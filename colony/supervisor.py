@@ -45,15 +45,12 @@ from colony.core.lifecycle import (
     SpawnFailed,
     Spawning,
     Starting,
-    State,
     Stopping,
     Unit,
     Unwanted,
     Waiting,
-    adopted,
     changes,
     deadline,
-    has_said,
     step,
     watched,
 )
@@ -79,12 +76,14 @@ from colony.core.model import (
     ProcessSpec,
     Readiness,
     Report,
+    Rest,
     Start,
     Survivor,
     Target,
     default_ladder,
 )
 from colony.core.order import Among, Order
+from colony.core.succession import adopted, has_said, rest, rested
 from colony.runtime.spawn import Spawner
 from colony.telling import Telling
 
@@ -124,8 +123,8 @@ class Memory(Protocol):
     def again(self, name: Name) -> None:
         """Remember nothing of what ran of that name: it is to be run anew."""
 
-    def done(self, name: Name, code: int | None) -> None:
-        """Remember that it ended, with which exit code, and that its policy wants no more."""
+    def rest(self, name: Name, digest: str, rest: Rest) -> None:
+        """Remember that what was started by that spec does not run, why, and until when."""
 
 
 class Checks(Protocol):
@@ -212,8 +211,6 @@ class Supervisor:
         name = survivor.name
         spec = self._spec_of(survivor, source)
         process = Running(survivor.pid, spec, GENERATION_ADOPTED - survivor.stale, survivor.started)
-        # What colony is there for is run anew, as the colony before us ended with it.
-        done = survivor.done and not spec.essential
         if survivor.alive:
             try:
                 self._spawner.adopt(survivor, spec, lambda event: self.tell(name, event))
@@ -222,33 +219,32 @@ class Supervisor:
                 survivor = attrs.evolve(survivor, alive=False)
             else:
                 log.info("adopted {name} ({pid})", name=name, pid=survivor.pid)
-        # Whoever ended unseen is of no use to others, though what follows is decided later.
-        state: State = Starting(process, None)
-        if survivor.done:
-            state = Down(ended=GENERATION_ADOPTED) if done else Down()
-        elif survivor.alive:
-            state = adopted(process, survivor.said, self._clock.seconds())
-        if not survivor.alive and not survivor.done:
-            self._ended_unseen.append((name, Exited(survivor.pid, Exit(None), alone=True)))
-        self._units = self._units.set(
+        now = self._clock.seconds()
+        unit = Unit(
             name,
-            Unit(
-                name,
-                spec=spec,
-                source=source,
-                generation=GENERATION_ADOPTED,
-                held=name in self._held,
-                state=state,
-                since=survivor.started,
-                starts=survivor.starts,
-                last_exit=Exit(survivor.code) if survivor.done else None,
-            ),
+            spec=spec,
+            source=source,
+            generation=GENERATION_ADOPTED,
+            held=name in self._held,
+            since=survivor.started,
+            starts=survivor.starts,
         )
-        self._order = self._order.moved(self._units[name])
+        if survivor.rest is not None:
+            unit = rested(unit, survivor.rest, spec, now)
+            if survivor.stale:
+                unit = attrs.evolve(unit, state=Down())
+        elif survivor.alive:
+            unit = attrs.evolve(unit, state=adopted(process, survivor.said, now))
+        else:
+            # Whoever ended unseen is of no use to others, though what follows is decided later.
+            unit = attrs.evolve(unit, state=Starting(process, None))
+            self._ended_unseen.append((name, Exited(survivor.pid, Exit(None), alone=True)))
+        self._units = self._units.set(name, unit)
+        self._order = self._order.moved(unit)
         if survivor.alive:
-            self._watch(self._units[name])
+            self._watch(unit)
         self._telling.moved(name)
-        self._busy.update([] if survivor.done else [name])
+        self._busy.update([] if survivor.rest else [name])
 
     def block(self, stuck: Mapping[Name, Pid]) -> None:
         """Start nothing of these until they are `freed`: a process of theirs was killed before, and does not end."""
@@ -546,7 +542,7 @@ class Supervisor:
         self._watch(after)
         self._let_others_go_on(before, after)
         if after.state != before.state or after.last_exit != before.last_exit:
-            self._remember_end(after)
+            self._remember_rest(after)
         if has_said(before, after):
             self._memory.said(name)
         if after.given_up and not before.given_up and after.spec is not None and after.spec.essential:
@@ -575,13 +571,15 @@ class Supervisor:
             case _:
                 assert_never(effect)
 
-    def _remember_end(self, unit: Unit) -> None:
-        if not isinstance(unit.state, Down) or unit.state.ended is None:
+    def _remember_rest(self, unit: Unit) -> None:
+        found = rest(unit)
+        if found is None:
             return
-        if unit.spec is not None and unit.spec.essential:
+        assert unit.spec is not None, "what is to run has one"
+        if unit.spec.essential and found.until is None:
             self._memory.again(unit.name)  # colony ends with it, and the next one begins with it
         else:
-            self._memory.done(unit.name, None if unit.last_exit is None else unit.last_exit.code)
+            self._memory.rest(unit.name, unit.spec.digest, found)
 
     def _watch(self, unit: Unit) -> None:
         """See to it that what is to be found out about it is, and nothing else."""

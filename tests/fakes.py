@@ -11,7 +11,7 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from colony.core.lifecycle import Emptied, Exited, Learned, Probed, Ready
-from colony.core.model import Exit, Health, Name, Pid, ProcessSpec, Readiness, Start, Survivor
+from colony.core.model import Exit, Health, Name, Pid, ProcessSpec, Readiness, Rest, Start, Survivor
 
 # Any is what a log event maps to.
 
@@ -180,7 +180,7 @@ class FakeMemory:
         self.doomed: list[Name] = []
         self.renewed: list[Name] = []
         self.ready: list[Name] = []
-        self.finished: dict[Name, int | None] = {}
+        self.rests: dict[Name, Rest] = {}
         self.broken: set[str] = set()
 
     def keep_specs(self, specs: Mapping[Name, bytes]) -> None:
@@ -205,11 +205,11 @@ class FakeMemory:
         self.ready.append(name)
 
     def again(self, name: Name) -> None:
-        self.finished.pop(name, None)
+        self.rests.pop(name, None)
         self.renewed.append(name)
 
-    def done(self, name: Name, code: int | None) -> None:
-        self.finished[name] = code
+    def rest(self, name: Name, digest: str, rest: Rest) -> None:
+        self.rests[name] = rest
 
     def _write(self, name: Name) -> None:
         if name in self.broken:

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from colony.core import lifecycle
 from colony.core.desired import Content, Listing, Readable, Unreadable
 from colony.core.lifecycle import Backoff, Down, Failed, Up
-from colony.core.model import Answer, Defaults, Exit, Name, NotYet, Pid, Report, Survivor, Transition
+from colony.core.model import Answer, Defaults, Exit, Name, NotYet, Pid, Report, Rest, Survivor, Transition
 from colony.core.wire import parse_message, parse_spec
 from colony.report.status import why
 from colony.supervisor import CONFIRM, SLICE, Supervisor
@@ -728,9 +728,9 @@ def test_a_supervisor_that_ends_refuses(colony: Colony) -> None:
 RUN = b'{"args": ["run"]}'
 
 
-def survivor(*, alive: bool = True, stale: bool = False, done: bool = False, source: bytes = RUN) -> Survivor:
+def survivor(*, alive: bool = True, stale: bool = False, rest: Rest | None = None, source: bytes = RUN) -> Survivor:
     digest = parse_spec(source, DEFAULTS).digest
-    return Survivor(Name("web"), "c0.5", digest, 3, Pid(7), -1000.0, alive, stale, done)
+    return Survivor(Name("web"), "c0.5", digest, 3, Pid(7), -1000.0, alive, stale, rest)
 
 
 def adopting(colony: Colony, found: Survivor, file: bytes | None = RUN) -> None:
@@ -838,11 +838,52 @@ def test_what_was_started_from_nobody_knows_what_is_not_started_again_without_a_
     assert colony.spawner.attempts == ["web"]
 
 
-def test_what_was_done_before_stays_done(colony: Colony) -> None:
-    adopting(colony, survivor(alive=False, done=True))
+@pytest.mark.parametrize("streak", [0, 3])
+def test_what_was_done_or_given_up_before_stays_so_until_somebody_asks(colony: Colony, streak: int) -> None:
+    adopting(colony, survivor(alive=False, rest=Rest(None, streak, Exit(1), -50.0)))
     colony.wait(100)
-
     assert colony.spawner.attempts == []
+
+    colony.ask("START", name="web")
+
+    assert colony.spawner.attempts == ["web"]
+
+
+def test_what_was_done_or_given_up_before_is_run_as_its_file_says_now(colony: Colony) -> None:
+    adopting(colony, survivor(alive=False, rest=Rest(None, 3)), file=b'{"args": ["mended"]}')
+
+    assert colony.spawner.attempts == ["web"]
+
+
+def test_a_delay_goes_on_where_it_was(colony: Colony) -> None:
+    now = colony.clock.seconds()
+    adopting(colony, survivor(alive=False, rest=Rest(now + 15, 10, Exit(None, "SEGV"), now - 5)))
+    colony.wait(14 - CONFIRM)
+    assert colony.spawner.attempts == []
+    colony.settle()
+    unit = colony.last.units[Name("web")]
+    assert (unit.streak, unit.last_exit, unit.last_exit_at) == (10, Exit(None, "SEGV"), now - 5)
+
+    colony.wait(2)
+    assert colony.spawner.attempts == ["web"]
+    colony.of("web").exits(1)
+
+    colony.settle()
+    assert colony.last.units[Name("web")].streak == 11
+
+
+def test_a_delay_is_believed_no_further_than_the_policy_goes(colony: Colony) -> None:
+    adopting(colony, survivor(alive=False, rest=Rest(1e9, 1)))
+
+    colony.wait(2)
+
+    assert colony.spawner.attempts == ["web"]
+
+
+def test_a_restart_that_was_asked_for_ends_a_delay_of_before_too(colony: Colony) -> None:
+    adopting(colony, survivor(alive=False, stale=True, rest=Rest(None, 3)))
+
+    assert colony.spawner.attempts == ["web"]
 
 
 def test_what_cannot_be_adopted_is_started_again(colony: Colony, heard: Heard) -> None:
@@ -899,7 +940,19 @@ def test_what_is_asked_of_a_process_is_remembered_for_the_next_supervisor(colony
     colony.of("once").exits(0)
 
     assert colony.memory.doomed == ["web"]
-    assert colony.memory.finished == {"once": 0}
+    assert colony.memory.rests == {"once": Rest(None, 0, Exit(0), colony.clock.seconds())}
+
+
+def test_a_delay_and_a_giving_up_are_remembered_for_the_next_supervisor(colony: Colony) -> None:
+    colony.write("web", restart={"attempts": 2, "initial": 10, "jitter": 0})
+    colony.of("web").exits(1)
+    now = colony.clock.seconds()
+    assert colony.memory.rests == {"web": Rest(now + 10, 1, Exit(1), now)}
+    colony.spawner.refusals["web"] = FileNotFoundError("no such file")
+
+    colony.wait(10)
+
+    assert colony.memory.rests == {"web": Rest(None, 2, Exit(1), now, "cannot start: no such file")}
 
 
 # -- the end --------------------------------------------------------------------------------------------------------
@@ -1393,7 +1446,7 @@ def test_that_an_essential_process_has_ended_is_not_remembered_for_the_next_supe
 
     colony.of("web").exits(3)
 
-    assert (colony.memory.renewed, colony.memory.finished) == (["web"], {})
+    assert (colony.memory.renewed, colony.memory.rests) == (["web"], {})
 
 
 def test_neither_a_stop_nor_a_removal_is_a_giving_up(colony: Colony) -> None:
@@ -1407,27 +1460,17 @@ def test_neither_a_stop_nor_a_removal_is_a_giving_up(colony: Colony) -> None:
     assert colony.gave_up == []
 
 
-def test_what_had_ended_well_before_is_ready_still_and_what_is_essential_is_run_again(colony: Colony) -> None:
+def test_what_had_ended_well_before_is_ready_still(colony: Colony) -> None:
     once = json.dumps({"args": ["run"], "restart": {"when": "never"}}).encode()
-    main = json.dumps({"args": ["run"], "restart": {"when": "never"}, "essential": True}).encode()
-    colony.memory.specs = {Name("migrate"): once, Name("main"): main}
-    colony.files = {
-        "migrate": Readable(once),
-        "main": Readable(main),
-        "web": Readable(b'{"args": ["run"], "after": ["migrate"]}'),
-    }
-    ended = [
-        Survivor(
-            Name(name), f"c0.{name}", parse_spec(file, DEFAULTS).digest, 1, Pid(7), 0.0, False, False, True, code=0
-        )
-        for name, file in colony.memory.specs.items()
-    ]
+    colony.memory.specs = {Name("migrate"): once}
+    colony.files = {"migrate": Readable(once), "web": Readable(b'{"args": ["run"], "after": ["migrate"]}')}
+    digest, ended = parse_spec(once, DEFAULTS).digest, Rest(None, 0, Exit(0))
 
-    colony.begin(*ended)
+    colony.begin(Survivor(Name("migrate"), "c0.5", digest, 1, Pid(7), 0.0, False, False, ended))
     colony.look_again()
     colony.settle()
 
-    assert sorted(colony.running()) == ["main", "web"]
+    assert colony.running() == ["web"]
 
 
 def test_what_was_started_before_is_asked_whether_it_is_ready(colony: Colony) -> None:
@@ -1436,7 +1479,7 @@ def test_what_was_started_before_is_asked_whether_it_is_ready(colony: Colony) ->
     colony.files = {"web": Readable(source), "after": Readable(b'{"args": ["run"], "after": ["web"]}')}
     digest = parse_spec(source, DEFAULTS).digest
 
-    colony.begin(Survivor(Name("web"), "c0.5", digest, 1, Pid(7), -1000.0, True, False, False))
+    colony.begin(Survivor(Name("web"), "c0.5", digest, 1, Pid(7), -1000.0, True, False))
     colony.look_again()
     colony.wait(100)
     assert colony.running() == ["web"]

@@ -21,17 +21,12 @@ from colony.core.ending import Ending, advance, again, begin, insist
 from colony.core.health import Vitals, probed
 from colony.core.model import (
     Elapsed,
-    Exec,
     Exit,
     Health,
-    Http,
-    LogLine,
     Name,
-    Notify,
     Pid,
     ProcessSpec,
     Readiness,
-    Tcp,
     default_ladder,
 )
 
@@ -445,35 +440,6 @@ def watched(unit: Unit) -> tuple[Running, Readiness | Health] | None:
             return process, process.spec.health
         case _:
             return None
-
-
-def adopted(process: Running, said: bool, now: float) -> State:
-    """
-    The state of what was started before us, and runs; ``said``: we know that it has told of being ready.
-
-    Where somebody can be asked whether it is ready, that is asked again; what it said of itself is not said twice. It
-    is not ended for being late: nobody knows how late it is.
-    """
-    ready = process.spec.ready
-    if ready is None:
-        return Up(process)
-    match ready.probe:
-        case Tcp() | Http() | Exec():
-            return Starting(process, None)
-        case Elapsed(seconds):
-            return Starting(process, process.started + seconds)
-        case LogLine() | Notify():
-            return Up(process) if said else Starting(process, now + ready.timeout, unheard=True)
-        case _:
-            assert_never(ready.probe)
-
-
-def has_said(before: Unit, after: Unit) -> bool:
-    """Has it told just now of being ready, which it will not do twice?"""
-    if not isinstance(before.state, Starting) or not isinstance(after.state, Up):
-        return False
-    ready = after.state.process.spec.ready
-    return ready is not None and isinstance(ready.probe, LogLine | Notify)
 
 
 def changes(before: Desired, after: Desired, names: Iterable[Name]) -> Iterator[tuple[Name, Event]]:

@@ -266,12 +266,29 @@ class Start:
 
 
 @attrs.frozen
+class Rest:
+    """
+    Why nothing ran of a name that was to run, and until when; instants are on the monotonic clock.
+
+    ``until`` None: no start by itself any more. ``streak`` are the early deaths in a row, 0 where its policy wanted no
+    more of it. ``exit`` is how it ended, at ``ended``, None where nothing had run; ``trouble`` is why its last start
+    failed, or why it was ended.
+    """
+
+    until: float | None
+    streak: int
+    exit: Exit | None = None
+    ended: float | None = None
+    trouble: str | None = None
+
+
+@attrs.frozen
 class Survivor:
     """
     What a supervisor before this one had started of a name, as far as it was recorded.
 
-    ``alive``: it runs; otherwise it ended while nobody looked. ``stale``: a restart had been asked for. ``done``: it
-    had ended before, with exit ``code`` (None: unknown), and its policy wanted no more. ``said``: it had told of being
+    ``alive``: it runs; otherwise it ended while nobody looked, unless there is a ``rest``: the supervisor saw it end,
+    or fail to start (``pid`` 0), and let it be. ``stale``: a restart had been asked for. ``said``: it had told of being
     ready. ``started`` is on the monotonic clock; ``start_time`` is the kernel's, None where nobody knows it, and tells
     it from a later one of its pid.
     """
@@ -284,9 +301,8 @@ class Survivor:
     started: float
     alive: bool
     stale: bool
-    done: bool
+    rest: Rest | None = None
     start_time: int | None = None
-    code: int | None = None
     said: bool = False
 
 

@@ -47,7 +47,9 @@ def survivors(records: Iterable[Record], pipes: str | None) -> list[Survivor]:
     found = []
     intents = []
     for record in records:
-        if record.pid is None:
+        if record.rest is not None:
+            found.append(_survivor(record, record.pid or Pid(0), record.start_time, alive=False))
+        elif record.pid is None:
             intents.append(record)
         else:
             stat = proc.stat(record.pid)
@@ -67,9 +69,8 @@ def _survivor(record: Record, pid: Pid, start_time: int | None, alive: bool) -> 
         started=time.monotonic() if start_time is None else start_time / _TICKS,
         alive=alive,
         stale=record.stale,
-        done=record.done,
+        rest=record.rest,
         start_time=start_time,
-        code=record.code,
         said=record.said,
     )
 

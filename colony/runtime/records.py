@@ -8,8 +8,9 @@ supervisor has written all of it or nothing, and nothing needs to outlast the bo
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -17,14 +18,17 @@ import attrs
 from twisted.logger import Logger
 
 from colony.core import check
-from colony.core.model import Name, Pid, Start
+from colony.core.model import Exit, Name, Pid, Rest, Start
 from colony.runtime import proc
 
 # Any is a JSON value from a file of ours, that somebody may have written over.
 
 log = Logger(namespace="colony")
 
-_SIZE = 1024
+_SIZE = 2048
+
+_TROUBLE = 120
+"""Characters kept of why a start failed: each may take twelve bytes."""
 
 
 @attrs.frozen
@@ -33,7 +37,7 @@ class Record:
     One start: by its token, of the spec with that digest, the how manieth of its name.
 
     ``pid`` and ``start_time`` (ticks since boot) are None for an intent. ``stale``: a restart was asked for since.
-    ``done``: it ended, with that exit ``code``, and its policy wants no more. ``said``: it has told of being ready.
+    ``rest``: nothing runs of it, and why. ``said``: it has told of being ready.
     """
 
     name: Name
@@ -43,8 +47,7 @@ class Record:
     pid: Pid | None = None
     start_time: int | None = None
     stale: bool = False
-    done: bool = False
-    code: int | None = None
+    rest: Rest | None = None
     said: bool = False
 
 
@@ -98,10 +101,13 @@ class Records:
         if name in self._known:
             self._write(attrs.evolve(self._known[name], said=True))
 
-    def done(self, name: Name, code: int | None) -> None:
-        """It ended, with that exit code, and is not to be started again by the next supervisor either."""
-        if name in self._known:
-            self._write(attrs.evolve(self._known[name], done=True, code=code))
+    def rest(self, name: Name, digest: str, rest: Rest) -> None:
+        """What was started, or to be started, by that spec is not to run for a while, or not any more."""
+        record = self._known.get(name)
+        if record is None or record.digest != digest:  # it could not even be tried
+            record = Record(name, "", digest, 0 if record is None else record.starts)
+        trouble = None if rest.trouble is None else rest.trouble[:_TROUBLE]
+        self._write(attrs.evolve(record, stale=False, rest=attrs.evolve(rest, trouble=trouble)))
 
     def forget(self, name: Name) -> None:
         """Nothing is left of that name."""
@@ -141,6 +147,8 @@ class Records:
         if folder is None:
             return
         value = {field: getattr(record, field) for field in _FIELDS} | {"boot_id": self._boot_id}
+        if record.rest is not None:
+            value["rest"] = attrs.asdict(record.rest)
         try:
             descriptor = os.open(
                 f"{folder}/{record.name}.json",
@@ -159,11 +167,30 @@ class Records:
             self._failing = False
 
 
-def _record(name: Name, value: Mapping[str, Any]) -> Record:
+def _record(name: Name, value: dict[str, Any]) -> Record:
+    value["rest"] = _rest(value.get("rest"))
     record = Record(name, **value)
     texts = record.token, record.digest
-    known = (number for number in (record.pid, record.start_time, record.code) if number is not None)
-    numbers = [record.starts, *known]
-    if not all(isinstance(text, str) for text in texts) or not all(type(n) is int and n >= 0 for n in numbers):
+    known = (number for number in (record.pid, record.start_time) if number is not None)
+    if not all(isinstance(text, str) for text in texts) or not all(map(_is_count, (record.starts, *known))):
         raise TypeError("not a record")
     return record
+
+
+def _rest(value: Any) -> Rest | None:
+    if value is None:
+        return None
+    exit = None if value["exit"] is None else Exit(**value["exit"])
+    rest = Rest(**{**value, "exit": exit})
+    texts = rest.trouble, None if exit is None else exit.signal
+    counts = rest.streak, 0 if exit is None or exit.code is None else exit.code
+    instants = [instant for instant in (value["until"], value["ended"]) if instant is not None]
+    if not all(text is None or isinstance(text, str) for text in texts) or not all(map(_is_count, counts)):
+        raise TypeError("not a rest")
+    if not all(isinstance(instant, int | float) and math.isfinite(instant) for instant in instants):
+        raise TypeError("not a rest")
+    return rest
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from colony import atomic
 from colony.core import check
-from colony.core.model import Answer, Name, timestamp
+from colony.core.model import Answer, Name, Rest, timestamp
 from colony.runtime import proc
 from colony.runtime.records import Records, head
 
@@ -235,9 +235,9 @@ class StateDirectory:
         """Nothing ran of that name, as far as a later supervisor is to know."""
         self.records.forget(name)
 
-    def done(self, name: Name, code: int | None) -> None:
-        """It ended, with that exit code, and its policy wants no more."""
-        self.records.done(name, code)
+    def rest(self, name: Name, digest: str, rest: Rest) -> None:
+        """What was started by that spec does not run, why, and until when."""
+        self.records.rest(name, digest, rest)
 
     # -- what is answered
 

@@ -37,9 +37,7 @@ from colony.core.lifecycle import (
     Up,
     Waiting,
     Wanted,
-    adopted,
     deadline,
-    has_said,
     step,
     watched,
 )
@@ -59,6 +57,7 @@ from colony.core.model import (
     Rung,
     Tcp,
 )
+from colony.core.succession import adopted, has_said
 
 WORKER, REDIS, BEAT = Name("worker"), Name("redis"), Name("beat")
 PID = Pid(100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,39 @@ def test_what_was_asked_for_before_an_upgrade_is_not_forgotten_by_it(colony: Col
     assert colony.status("stopped")["state"] == "stopped"
     assert colony.status("once")["starts"] == 1
     assert colony.running() == []
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_neither_an_upgrade_nor_a_kill_ends_a_delay_or_a_giving_up(colony: Colony, killed: bool) -> None:
+    colony.write("crash", "sh", "-c", "exit 3", restart={"attempts": 2, "initial": 0.01})
+    colony.write("patient", "sh", "-c", "exit 4", restart={"initial": 900, "jitter": 0})
+    colony.write("missing", "/does/not/exist", restart={"initial": 900, "jitter": 0})
+    wanted = {"crash": "failed", "patient": "backoff", "missing": "backoff"}
+    colony.wait_for(lambda: {name: colony.status(name).get("state") for name in wanted} == wanted)
+    before = {name: colony.status(name) for name in wanted}
+    assert before["crash"]["starts"] == 2
+
+    if killed:
+        colony.stop(signal.SIGKILL)
+        colony.start()
+    else:
+        colony.done("upgrade")
+
+    colony.write("later", *SLEEP)
+    colony.runs("later")
+    colony.wait_for(lambda: {name: colony.status(name).get("state") for name in wanted} == wanted)
+    for name, told in before.items():
+        found = colony.status(name)
+        assert [found[key] for key in ("starts", "streak", "why")] == [told[key] for key in ("starts", "streak", "why")]
+        assert (found["last_exit"] or {}).get("code") == (told["last_exit"] or {}).get("code")
+        if told["next_start"] is not None:
+            assert abs(instant(found["next_start"]) - instant(told["next_start"])) < 0.1
+    # As ever, somebody's word ends it.
+    colony.ask("START", name="crash")
+    colony.wait_for(lambda: colony.status("crash")["starts"] == 4)
+    colony.write("patient", *SLEEP)
+    colony.runs("patient")
+
+
+def instant(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

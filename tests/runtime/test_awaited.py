@@ -133,7 +133,7 @@ def test_an_adopted_process_is_listened_to_as_well(loop: Loop, here: Attendance)
     )
     found = proc.stat(pid)
     assert found is not None
-    survivor = Survivor(start.name, start.token, "", 1, pid, 0.0, True, False, False, found.start_time)
+    survivor = Survivor(start.name, start.token, "", 1, pid, 0.0, True, False, None, found.start_time)
     spec = ProcessSpec(("x",), "", ready=Readiness(LogLine("listening")))
     second.adopt(survivor, spec, lambda event: None)
     told: list[bool] = []

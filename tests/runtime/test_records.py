@@ -8,9 +8,10 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
-from colony.core.model import Name, Pid, ProcessSpec, Start
+from colony.core.model import Exit, Name, Pid, ProcessSpec, Rest, Start
 from colony.runtime import proc
 from colony.runtime.records import Record, Records
 from tests.runtime.loop import said
@@ -51,14 +52,48 @@ def test_what_was_asked_since_and_how_often_it_started_is_known(folder: Path) ->
         writer.started(WEB, OWN)
     writer.doom(WEB.name)
     [found] = records(folder).read()
-    assert (found.starts, found.stale, found.done) == (3, True, False)
-    writer.done(WEB.name, 3)
+    assert (found.starts, found.stale, found.rest) == (3, True, None)
     writer.doom(Name("nobody"))
-    [found] = records(folder).read()
-    assert (found.stale, found.done, found.code) == (True, True, 3)
     writer.intend(WEB)
     [found] = records(folder).read()
-    assert (found.starts, found.pid, found.stale, found.done) == (3, None, False, False)
+    assert (found.starts, found.pid, found.stale) == (3, None, False)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        Rest(None, 0, Exit(0), 1.5),
+        Rest(1e9, 3, Exit(None, "SEGV"), 2.5),
+        Rest(7.25, 1, trouble="cannot start: no such file: /opt/web"),
+    ],
+)
+def test_why_nothing_runs_is_known_until_the_next_start(folder: Path, rest: Rest) -> None:
+    writer = records(folder)
+    writer.intend(WEB)
+    writer.started(WEB, OWN)
+    writer.rest(WEB.name, WEB.spec.digest, rest)
+    [found] = records(folder).read()
+    assert (found.rest, found.starts, found.pid) == (rest, 1, OWN)
+    writer.doom(WEB.name)
+    [found] = records(folder).read()
+    assert (found.rest, found.stale) == (rest, True)
+    writer.intend(WEB)
+    [found] = records(folder).read()
+    assert (found.rest, found.stale) == (None, False)
+
+
+def test_why_a_start_was_not_even_tried_is_known_too(folder: Path) -> None:
+    writer = records(folder)
+    writer.intend(WEB)
+    writer.started(WEB, OWN)
+    failed = Rest(None, 2, trouble="\N{PILE OF POO}" * 1000)
+    for name in (WEB.name, Name("new")):
+        writer.rest(name, "e" * 64, failed)
+    new, web = records(folder).read()
+    assert (web.digest, web.token, web.pid, web.starts) == ("e" * 64, "", None, 1)
+    assert (new.digest, new.token, new.pid, new.starts) == ("e" * 64, "", None, 0)
+    assert new.rest == attrs.evolve(failed, trouble="\N{PILE OF POO}" * 120)
+    assert (folder / "web.json").stat().st_size == (folder / "new.json").stat().st_size
 
 
 def test_the_counting_goes_on_from_what_was_read(folder: Path) -> None:
@@ -112,6 +147,20 @@ def test_a_record_of_another_boot_is_of_nobody(folder: Path) -> None:
     + [
         b'{"boot_id": BOOT, "token": "c.s", "digest": "d", %s}' % field
         for field in (b'"pid": "1"', b'"pid": [1]', b'"pid": -1', b'"start_time": "1"', b'"starts": null', b'"more": 1')
+    ]
+    + [
+        b'{"boot_id": BOOT, "token": "c.s", "digest": "d", "rest": %s}' % rest
+        for rest in (
+            b"1",
+            b"{}",
+            b'{"until": 1, "streak": 1, "exit": null, "ended": null, "trouble": null, "more": 1}',
+            b'{"until": "1", "streak": 1, "exit": null, "ended": null, "trouble": null}',
+            b'{"until": NaN, "streak": 1, "exit": null, "ended": null, "trouble": null}',
+            b'{"until": 1, "streak": -1, "exit": null, "ended": null, "trouble": null}',
+            b'{"until": 1, "streak": 1, "exit": {"code": "1", "signal": null}, "ended": null, "trouble": null}',
+            b'{"until": 1, "streak": 1, "exit": {"code": 1, "signal": 2}, "ended": null, "trouble": null}',
+            b'{"until": 1, "streak": 1, "exit": null, "ended": null, "trouble": 3}',
+        )
     ],
 )
 def test_what_is_no_record_is_passed_over(folder: Path, content: bytes) -> None:

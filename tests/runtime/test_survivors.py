@@ -45,7 +45,7 @@ class Former:
             check=True,
         )
         pid = Pid(self.machine.number("pid"))
-        return Survivor(Name("web"), token, "d", 1, pid, 0.0, True, False, False)
+        return Survivor(Name("web"), token, "d", 1, pid, 0.0, True, False)
 
     def adopt(self, survivor: Survivor, spec: ProcessSpec = SPEC) -> Pid:
         self.machine.spawner.adopt(survivor, spec, self.machine.events.append)
