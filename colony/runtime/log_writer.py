@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
 from colony.core.model import LogPolicy
-from colony.runtime.gzipped import Compressor
+from colony.runtime.gzipped import Compressor, sweep
 from colony.runtime.inheritance import blocked_signals
 from colony.runtime.logfile import LogFile
 from colony.runtime.logs import Relay
@@ -79,6 +79,7 @@ class LogWriter:
         self._rests: dict[Stream, int] = {}
         self._numbers = count()
         self._compressor = Compressor()
+        self._swept = False
         self.glass = _glass()
 
     # -- for the reactor's thread
@@ -192,6 +193,9 @@ class LogWriter:
                 log.failure("cannot do what was asked of the log files")
 
     def _begin(self, stream: Stream) -> None:
+        if not self._swept and (folder := self._folder()) is not None:
+            self._swept = True
+            sweep(folder)
         self._streams[stream] = None
         stream.begin()
         self._serve(stream)

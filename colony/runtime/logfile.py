@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -66,6 +67,7 @@ class LogFile:
         self._dropped = 0
         self._skipping = False
         self._cannot_turn: int | None = None
+        self._swept = False
 
     def take(self, mouth: Mouth, see: See | None) -> int:
         """
@@ -280,7 +282,6 @@ class LogFile:
         place.
         """
         self._turning = False
-        self._compressor.settle(self._path)
         try:
             self._shift()
         except OSError as error:
@@ -295,44 +296,51 @@ class LogFile:
             if self._policy.compress:
                 for path in map(self._old, range(self._policy.backups, 0, -1)):
                     if os.path.exists(path):
-                        self._compressor.add(path, self._path)
+                        self._compressor.add(path)
 
     def _shift(self) -> None:
         kept = self._policy.backups
-        surplus = kept + 1
-        while _remove(self._old(surplus)) | _remove(self._old(surplus) + ".gz"):
-            surplus += 1
+        if not self._swept:
+            self._sweep(kept)
+            self._swept = True
         if not kept:
             os.unlink(self._path)
             return
         free = 1  # the first number that nothing has: what is older need not move
         while free < kept and (os.path.lexists(self._old(free)) or os.path.lexists(self._old(free) + ".gz")):
             free += 1
-        _remove(self._old(free))
-        _remove(self._old(free) + ".gz")
+        self._remove(self._old(free))
+        self._remove(self._old(free) + ".gz")
         for number in range(free - 1, 0, -1):
             plain, packed = self._old(number), self._old(number) + ".gz"
-            if _rename(plain, self._old(number + 1)):
-                _remove(packed)  # it was being made of that one
+            if self._rename(plain, self._old(number + 1)):
+                self._remove(packed)  # it was being made of that one
             else:
-                _rename(packed, self._old(number + 1) + ".gz")
+                self._rename(packed, self._old(number + 1) + ".gz")
         os.rename(self._path, self._old(1))
+
+    def _sweep(self, kept: int) -> None:
+        """Remove those beyond ``kept``: more were kept before, and there may be gaps among their numbers."""
+        folder, name = os.path.split(self._path)
+        old = re.compile(re.escape(name) + r"\.([0-9]{1,9})(?:\.gz)?")
+        for entry in os.listdir(folder):
+            if (found := old.fullmatch(entry)) and int(found[1]) > kept:
+                self._remove(os.path.join(folder, entry))
 
     def _old(self, number: int) -> str:
         return f"{self._path}.{number}"
 
+    def _remove(self, path: str) -> None:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        self._compressor.removed(path)
 
-def _remove(path: str) -> bool:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _rename(path: str, to: str) -> bool:
-    try:
-        os.rename(path, to)
-    except FileNotFoundError:
-        return False
-    return True
+    def _rename(self, path: str, to: str) -> bool:
+        try:
+            os.rename(path, to)
+        except FileNotFoundError:
+            return False
+        self._compressor.renamed(path, to)
+        return True

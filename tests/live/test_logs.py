@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -36,16 +36,16 @@ open(sys.argv[2], "w").close()
 time.sleep(1000)
 """
 
-STEADY = """
-import sys, time
-count, written = int(sys.argv[1]), 0
+STEADY = f"""
+import os, sys, time
+count, written, outputs = int(sys.argv[1]), 0, [1, 2] if sys.argv[3:] else [1]
 began = time.monotonic()
 while written < count:
     while written < min(count, (time.monotonic() - began) * 1000):
-        sys.stdout.write(f"{written:08d} some words\\n")
-        sys.stdout.flush()
+        for output in outputs:
+            os.write(output, b"%0{LINE - 1}d\\n" % written)
         written += 1
-    time.sleep(0.002)
+    time.sleep(0.01)
 open(sys.argv[2], "w").close()
 time.sleep(1000)
 """
@@ -55,31 +55,30 @@ def run(colony: Colony, name: str, script: str, count: int, **log: Any) -> Calla
     """Have that many lines said; returns what tells whether they have been."""
     done = colony.folder / f"{name}.done"
     keys = {"log": log} if log else {}
-    colony.write(name, sys.executable, "-c", script, str(count), str(done), **keys)
+    both = ["both"] if log.get("split") else []
+    colony.write(name, sys.executable, "-ISc", script, str(count), str(done), *both, **keys)
     return done.exists
 
 
-def files(colony: Colony, name: str) -> list[Path]:
+def files(colony: Colony, name: str, ending: str = ".log") -> list[Path]:
     """Its log files, the oldest first."""
-    found = (colony.state / "logs").glob(f"{name}.log*")
-    return sorted(found, key=lambda path: -int("0" + path.name.removeprefix(f"{name}.log.").removesuffix(".gz"))
-                  if path.name != f"{name}.log" else 0)  # fmt: skip
+    numbers = {}
+    for path in (colony.state / "logs").glob(f"{name}{ending}*"):
+        if found := re.fullmatch(r"(?:\.([0-9]+)(?:\.gz)?)?", path.name.removeprefix(f"{name}{ending}")):
+            numbers[path] = int(found[1] or 0)
+    return sorted(numbers, key=lambda path: -numbers[path])
 
 
-def kept(colony: Colony, name: str) -> bytes:
+def kept(colony: Colony, name: str, ending: str = ".log") -> bytes:
     """All that is in them."""
     return b"".join(
         gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        for path in files(colony, name)
+        for path in files(colony, name, ending)
     )
 
 
 def flooded(count: int) -> bytes:
     return b"".join(b"%0*d\n" % (LINE - 1, number) for number in range(count))
-
-
-def steady(count: int) -> bytes:
-    return b"".join(b"%08d some words\n" % number for number in range(count))
 
 
 # -- nothing is lost ------------------------------------------------------------------------------------------
@@ -109,25 +108,42 @@ def test_a_flood_that_is_rotated_and_killed_under_is_kept_line_by_line(place: Co
     assert all(data.endswith(b"\n") for data in found)
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
+@pytest.mark.parametrize(
+    ("count", "seconds"), [(8, 4), pytest.param(100, 20, marks=[pytest.mark.slow, pytest.mark.timeout(150)])]
+)
 def test_many_that_say_a_thousand_lines_a_second_are_kept_while_supervisors_come_and_go(
-    place: Colony, count: int
+    place: Colony, count: int, seconds: int
 ) -> None:
-    names = [f"p{number}" for number in range(count)]
+    ways: list[dict[str, Any]] = [{"relay": True}, {"compress": True}, {"split": True}, {}]
+    logs = {f"p{number}": {"relay": False, **ways[number % len(ways)]} for number in range(count)}
+    lines = 1000 * seconds
+    size = min(200_000, lines * LINE // 6)
     place.start()
-    done = [run(place, name, STEADY, 4000, max_bytes=20_000, backups=10, relay=name == "p0") for name in names]
-    for name in names:
-        place.runs(name)
-    time.sleep(0.3)  # anywhere in it
-    place.stop(signal.SIGKILL)
-    place.start()
-    time.sleep(0.3)
-    place.done("upgrade")
+    done = [run(place, name, STEADY, lines, max_bytes=size, backups=100, **log) for name, log in logs.items()]
+
+    def killed() -> None:
+        place.stop(signal.SIGKILL)
+        place.start()
+
+    def asked() -> None:
+        assert place.supervisor is not None
+        place.supervisor.send_signal(signal.SIGUSR1)
+        place.done("rotate")
+
+    acts: list[Callable[[], object]] = [killed, partial(place.done, "upgrade"), asked, killed, asked]
+    for part, act in enumerate(acts, 1):
+        enough = part * lines * LINE // size // (len(acts) + 1)
+        place.wait_for(partial(lambda enough: len(files(place, "p0")) > enough, enough), 60)
+        act()
     for each in done:
-        place.wait_for(each, 120)
+        place.wait_for(each, 60)
     place.stop()
-    for name in names:
-        assert kept(place, name) == steady(4000)
+
+    said = flooded(lines)
+    for name, log in logs.items():
+        assert kept(place, name) == said, name
+        assert kept(place, name, ".log.err") == (said if log.get("split") else b"")
+        assert max(path.stat().st_size for path in files(place, name)) <= size
 
 
 def test_a_relayed_line_is_whole_though_a_supervisor_was_killed_in_its_midst(place: Colony) -> None:

@@ -113,6 +113,16 @@ def test_all_that_was_said_before_the_end_comes_before_what_the_next_one_says(of
     office.writer.start()
 
 
+def test_what_a_kill_has_left_half_compressed_goes_before_anything_is_written(office: Office) -> None:
+    for name in (".old.log.1.gz.new", ".mine", "old.log.1.gz"):
+        (office.logs / name).touch()
+    _, end = office.start()
+    os.write(end, b"one\n")
+    os.close(end)
+    office.loop.until(office.kept)
+    assert {path.name for path in office.logs.iterdir()} == {".mine", "old.log.1.gz", "web.log"}
+
+
 def test_what_is_left_to_wait_is_written_when_it_goes_on(office: Office) -> None:
     channel, end = office.start()
     assert office.writer.finish()

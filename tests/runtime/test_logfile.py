@@ -221,6 +221,19 @@ def test_fewer_are_kept_once_fewer_are_asked_for(desk: Desk) -> None:
     assert [path.name for path in desk.files()] == ["web.log.2", "web.log.1", "web.log"]
 
 
+def test_fewer_are_kept_also_where_a_kill_has_left_a_gap(desk: Desk) -> None:
+    for number in (1, 3, 4, 70):
+        (desk.folder / f"web.log.{number}").write_bytes(b"old\n")
+    (desk.folder / "web.log.5.gz").write_bytes(gzip.compress(b"old\n"))
+    others = {"web.log.err.5", "web.log.x", "web.log.log.5", "web.log.5.gz.x", "other.log.5"}
+    for other in others:
+        (desk.folder / other).write_bytes(b"somebody else's\n")
+    desk.open(LogPolicy(backups=1))
+    desk.say(b"one\n")
+    desk.file.turn()
+    assert {path.name for path in desk.folder.iterdir()} == {"web.log.1"} | others
+
+
 def test_without_old_ones_it_is_begun_anew(desk: Desk) -> None:
     desk.open(LogPolicy(max_bytes=4096, backups=0))
     desk.say(lines(1000))
@@ -318,6 +331,36 @@ def test_what_is_half_compressed_is_undone(desk: Desk) -> None:
     assert descriptors() == before - 2
     assert list(desk.folder.glob(".*")) == []
     assert b"".join(desk.kept()) == lines(10_000)
+
+
+def test_who_rotates_waits_for_no_compression_and_what_is_compressed_may_move_on(desk: Desk) -> None:
+    desk.open(LogPolicy(max_bytes=0, backups=2, compress=True))
+    desk.say(b"x" * 999_999 + b"\n")
+    desk.file.turn()
+    desk.compressor.step()
+    desk.say(b"two\n")
+    desk.file.turn()
+    assert [path.name for path in desk.files()] == ["web.log.2", "web.log.1"]
+    while desk.compressor.busy:
+        desk.compressor.step()
+    assert [path.name for path in desk.files()] == ["web.log.2.gz", "web.log.1.gz"]
+    assert desk.kept() == [b"x" * 999_999 + b"\n", b"two\n"]
+
+
+def test_what_is_no_longer_kept_is_no_longer_compressed(desk: Desk) -> None:
+    desk.open(LogPolicy(max_bytes=0, backups=1, compress=True))
+    desk.say(b"x" * 999_999 + b"\n")
+    desk.file.turn()
+    desk.compressor.step()
+    before = descriptors()
+    desk.say(b"two\n")
+    desk.file.turn()
+    assert list(desk.folder.glob(".*")) == []
+    assert descriptors() == before - 2, "what was being compressed, and what it was to become"
+    while desk.compressor.busy:
+        desk.compressor.step()
+    assert [path.name for path in desk.files()] == ["web.log.1.gz"]
+    assert desk.kept() == [b"two\n"]
 
 
 def test_where_a_kill_left_both_the_plain_one_counts(desk: Desk) -> None:
