@@ -10,7 +10,7 @@ from colony.core.model import LogPolicy
 from colony.runtime.awaited import AwaitedLine
 from colony.runtime.log_writer import LogWriter
 from colony.runtime.logs import open_pipe
-from colony.runtime.splice import CHUNK
+from colony.runtime.splice import CHUNK, capacity
 from colony.runtime.stream import Stream
 
 
@@ -40,8 +40,8 @@ class FileChannel:
                 at = _path(path, kind)
                 reading, writing = open_pipe(at, owner)
                 self._child.append(writing)
-                capacity = _sized(reading, policy.buffer)
-                self._streams.append(_stream(writer, name, kind, reading, at, capacity, policy))
+                holds = _sized(reading, policy.buffer)
+                self._streams.append(_stream(writer, name, kind, reading, at, holds, policy))
         except OSError:
             self.abandon()
             raise
@@ -138,8 +138,7 @@ def _stream(
 
 def _sized(descriptor: int, size: int) -> int:
     """Have the pipe hold so many bytes; returns how many it does."""
-    if size == CHUNK or not hasattr(fcntl, "F_SETPIPE_SZ"):
-        return CHUNK
-    with suppress(OSError):  # whoever has many pipes may have none larger
-        return fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, size)
-    return CHUNK
+    if size != CHUNK and hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # whoever has many pipes may have none larger
+            return fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, size)
+    return capacity(descriptor)

@@ -31,8 +31,11 @@ REST = 0.02
 REST_READ = 0.05
 """The same where what is said is read, too: that costs by the look, and people read no faster."""
 
+LEAST_REST = 0.001
+"""Seconds that who fills its pipe by many small writes is let gather: it would wait longer otherwise."""
+
 BUSY = 16_384
-"""Bytes in one look that are no little."""
+"""Bytes in one look that are no little; or half of what the pipe holds."""
 
 PATIENCE = 5.0
 """Seconds that an end waits for what is still to be written."""
@@ -203,29 +206,42 @@ class LogWriter:
     def _serve(self, stream: Stream) -> None:
         if stream not in self._streams:
             return
-        self._rests.pop(stream, None)
-        rest = REST_READ if stream.is_read else REST
+        rested = self._rests.pop(stream, None) is not None
         try:
             taken = stream.take()
         except Exception:  # the same
             log.failure("cannot write what {name} says", name=stream.name)
             taken, rest = 0, 1.0
         else:
-            if stream.wait:
-                rest = stream.wait
-            elif not taken or taken >= BUSY:
-                self._listen(stream)
+            rest = stream.wait or self._rest(stream, taken, rested)
+            if not stream.wait and (not taken or taken >= min(BUSY, stream.capacity // 2)) and self._listen(stream):
                 return
         self._ignore(stream)
         self._rests[stream] = number = next(self._numbers)
         heapq.heappush(self._resting, (time.monotonic() + rest, number, stream))
 
-    def _listen(self, stream: Stream) -> None:
+    def _rest(self, stream: Stream, taken: int, rested: bool) -> float:
+        """How long it may gather now: not until its pipe is full, as far as the last rest has shown."""
+        most = REST_READ if stream.is_read else REST
+        rest = min(stream.rest or most, most)
+        if rested and taken >= stream.capacity // 2:
+            rest = max(rest / 4, LEAST_REST)
+        elif rested and taken < stream.capacity // 8:
+            rest = min(rest * 2, most)
+        stream.rest = rest
+        return rest
+
+    def _listen(self, stream: Stream) -> bool:
+        """Be woken by its next word; returns whether that can be."""
         if stream.over:
             self._ignore(stream)
         elif stream not in self._listening:
-            self._selector.register(stream.descriptor, selectors.EVENT_READ, stream)
+            try:
+                self._selector.register(stream.descriptor, selectors.EVENT_READ, stream)
+            except OSError:  # no memory, or too many are waited for: it is looked at now and then
+                return False
             self._listening.add(stream)
+        return True
 
     def _ignore(self, stream: Stream) -> None:
         # The child may have the same description, so closing alone would not end the kernel's telling (epoll(7)).

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from colony.core.model import timestamp
 from colony.runtime.awaited import AwaitedLine
-from colony.runtime.splice import CHUNK, unread
+from colony.runtime.splice import CHUNK, is_full, unread
 
 log = Logger(namespace="colony")
 
@@ -248,8 +248,8 @@ class Channel:
 
     @property
     def is_full(self) -> bool:
-        """Would its writers have to wait?  A pipe counts in pages, and may be full before its last byte."""
-        return self._fd >= 0 and unread(self._fd) > CHUNK - 4096
+        """Would its writers have to wait?"""
+        return self._fd >= 0 and is_full(self._fd)
 
     def start(self) -> None:
         """The child has its end now: read what comes."""

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import termios
 from array import array
 from collections.abc import Callable
@@ -23,6 +24,20 @@ def unread(descriptor: int) -> int:
     count = array("i", [0])
     fcntl.ioctl(descriptor, termios.FIONREAD, count)
     return count[0]
+
+
+def capacity(descriptor: int) -> int:
+    """How many bytes a pipe holds at the most: less than asked for, or usual, where its user has many (pipe(7))."""
+    with suppress(OSError, AttributeError):
+        return fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+    return CHUNK
+
+
+def is_full(descriptor: int) -> bool:
+    """Would who writes to the pipe behind this FIFO, which is open for writing too, have to wait?"""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return not poll.poll(0)
 
 
 class Glass:

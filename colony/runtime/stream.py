@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from colony.runtime.awaited import AwaitedLine
 from colony.runtime.logfile import Later, LogFile
 from colony.runtime.logs import MAX_PIPE, MAX_RETRY, RETRY, Lines, Relay
-from colony.runtime.splice import Glass, Mouth, unread
+from colony.runtime.splice import Glass, Mouth, capacity, is_full
 
 log = Logger(namespace="colony")
 
@@ -20,9 +20,10 @@ class Stream:
     """
     A pipe, the file that it goes to, and its readers; all but the making is for the writer's thread.
 
-    ``descriptor`` -1: ``path`` is a FIFO that what was started before us still writes to, and is to be opened. ``in
-    reactor`` calls what it is given in the reactor's thread. ``wait`` is the seconds until it can be taken from, if
-    that cannot be done now, and ``over`` that nobody will write to it any more.
+    ``descriptor`` -1: ``path`` is a FIFO that what was started before us still writes to, and is to be opened.
+    ``holds`` are the bytes that the pipe may hold, and ``in_reactor`` calls what it is given in the reactor's thread.
+    ``wait`` is the seconds until it can be taken from, if that cannot be done now, ``rest`` those that its next words
+    are let gather, and ``over`` that nobody will write to it any more.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Stream:
         kind: str,
         descriptor: int,
         path: str | None,
-        capacity: int,
+        holds: int,
         file: LogFile,
         relay: Relay | None,
         glass: Glass | None,
@@ -41,14 +42,14 @@ class Stream:
         self.file = file
         self.awaited: AwaitedLine | None = None
         self.wait = 0.0
+        self.rest = 0.0
         self._kind = kind
         self._path = path
-        self._capacity = capacity
         self._relay = relay
         self._glass = glass
         self._in_reactor = in_reactor
         self._is_survivor = descriptor < 0
-        self._mouth = Mouth(descriptor, glass, capacity)
+        self._mouth = Mouth(descriptor, glass, holds)
         self._lines = Lines(self._hand_on)
         self._trouble: int | None = None
         self._opened = descriptor >= 0
@@ -57,6 +58,11 @@ class Stream:
     def descriptor(self) -> int:
         """Our end of the pipe."""
         return self._mouth.descriptor
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that the pipe may hold."""
+        return self._mouth.capacity
 
     @property
     def over(self) -> bool:
@@ -85,7 +91,7 @@ class Stream:
 
     def end(self) -> None:
         """Take the last, and close."""
-        left = MAX_PIPE + self._capacity  # not for ever: somebody may go on writing
+        left = MAX_PIPE + self.capacity  # not for ever: somebody may go on writing
         while left > 0 and (taken := self.take()):
             left -= taken
         if self.wait and self._mouth.descriptor >= 0:  # it cannot be waited for any more
@@ -135,7 +141,7 @@ class Stream:
             log.info("what {name} says can be read again", name=self.name)
         self._opened = True
         self.wait = 0.0
-        self._mouth = Mouth(descriptor, self._glass, self._capacity)
-        if unread(descriptor) > self._capacity - 4096:  # a pipe counts in pages, and may be full before its last byte
+        self._mouth = Mouth(descriptor, self._glass, capacity(descriptor))
+        if is_full(descriptor):
             log.warn("{name} had to wait: its pipe was full, and nobody read", name=self.name)
         return True

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ import pytest
 from colony.core.model import LogPolicy
 from colony.runtime.awaited import AwaitedLine
 from colony.runtime.file_channel import FileChannel
-from colony.runtime.log_writer import BUSY, LogWriter
-from colony.runtime.logs import JsonRelay, Relay
+from colony.runtime.log_writer import BUSY, REST, LogWriter
+from colony.runtime.logs import JsonRelay, Relay, open_pipe
 from colony.runtime.stream import Stream
 from tests.runtime.loop import Loop, Recorder, descriptors, said
 
@@ -301,6 +303,68 @@ def test_a_pipe_is_as_large_as_asked_for(office: Office) -> None:
     office.writer.start()
     os.close(end)
     channel.flush()
+
+
+@pytest.mark.parametrize(("buffer", "piece"), [(4096, 4096), (4096, 64), (65_536, 128)])
+def test_who_fills_its_pipe_is_not_made_to_wait_while_words_gather(office: Office, buffer: int, piece: int) -> None:
+    channel, end = office.start(policy=LogPolicy(relay=False, buffer=buffer, max_bytes=0))
+    line = b"x" * (piece - 1) + b"\n"
+    began = time.monotonic()
+    for _ in range(250 * buffer // piece):
+        os.write(end, line)
+    assert time.monotonic() - began < 2.5, "a rest for each pipe full would be 5 seconds"
+    os.close(end)
+    channel.flush()
+    assert office.writer.finish()
+    assert office.kept() == 250 * buffer // piece * line
+    office.writer.start()
+
+
+def test_who_says_little_is_looked_at_now_and_then_also_after_it_has_said_much(office: Office) -> None:
+    channel, end = office.start()
+    [stream] = channel._streams
+    for _ in range(200_000):
+        os.write(end, b"x" * 99 + b"\n")
+    assert stream.rest < REST / 4
+
+    def says_little() -> bool:
+        os.write(end, b"y\n")
+        return stream.rest == REST
+
+    office.loop.until(says_little)
+    os.close(end)
+
+
+def test_where_nothing_wakes_us_it_is_looked_at_now_and_then(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = []
+
+    def refuse(*arguments: Any) -> None:
+        refused.append(arguments)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(office.writer._selector, "register", refuse)
+    channel, end = office.start()
+    office.loop.until(lambda: len(refused) > 1)
+    for said_so_far in (b"one\n", b"one\ntwo\n"):
+        os.write(end, said_so_far[-4:])
+        office.loop.until(partial(lambda so_far: office.kept() == so_far, said_so_far))
+    os.close(end)
+    channel.flush()
+
+
+@pytest.mark.parametrize("writes", [3, 4])
+def test_who_had_to_wait_while_nobody_read_is_told_of(office: Office, writes: int) -> None:
+    policy = LogPolicy(relay=False, buffer=16_384)
+    path = str(office.pipes / "web.1")
+    _, end = open_pipe(path, None)
+    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 16_384)
+    for _ in range(writes):
+        os.write(end, b"x" * 2100)  # two do not fit into a page, so there are four at the most
+    with said() as heard:
+        FileChannel.of_survivor(office.writer, "web", policy, path).start()
+        office.loop.until(lambda: len(office.kept()) == writes * 2100)
+    assert heard == (["web had to wait: its pipe was full, and nobody read"] if writes == 4 else [])
+    os.close(end)
 
 
 @pytest.mark.parametrize("plain", [False, True])
