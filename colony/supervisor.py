@@ -55,6 +55,7 @@ from colony.core.lifecycle import (
     watched,
 )
 from colony.core.model import (
+    AS_IT_IS,
     Answer,
     AskReload,
     AskRestart,
@@ -278,7 +279,7 @@ class Supervisor:
                 return spec
         # Nobody knows what it was started from, so it is not what is wanted, and is stopped in the usual way.
         killtime = self._defaults.killtime
-        return ProcessSpec((), survivor.digest, stop=default_ladder(killtime), killtime=killtime)
+        return ProcessSpec((), survivor.digest, stop=default_ladder(killtime), killtime=killtime, log=AS_IT_IS)
 
     def take(self, listing: Listing) -> None:
         """Take in what a look at CONFIG found."""

@@ -200,6 +200,10 @@ class LogPolicy:
     buffer: int = 65_536
 
 
+AS_IT_IS = LogPolicy(max_bytes=0, backups=1000)
+"""For files of which nobody knows any more how they are to be kept: of old ones none goes."""
+
+
 @attrs.frozen
 class ProcessSpec:
     """

@@ -13,6 +13,9 @@ from colony.runtime.logs import open_pipe
 from colony.runtime.splice import CHUNK, capacity
 from colony.runtime.stream import Stream
 
+_KINDS = ("stdout", "stderr")
+"""What there may be one of each; the second only with ``split``."""
+
 
 class FileChannel:
     """
@@ -36,7 +39,7 @@ class FileChannel:
         self._child: list[int] = []
         self._awaited: AwaitedLine | None = None
         try:
-            for kind in _kinds(policy):
+            for kind in _KINDS[: 1 + policy.split]:
                 at = _path(path, kind)
                 reading, writing = open_pipe(at, owner)
                 self._child.append(writing)
@@ -54,9 +57,9 @@ class FileChannel:
         channel._is_plain = channel.is_fragile = False
         channel._child = []
         channel._awaited = None
-        channel._streams = [
-            _stream(writer, name, kind, -1, _path(path, kind), policy.buffer, policy) for kind in _kinds(policy)
-        ]
+        # What there are is what it was started with, whatever its file says now.
+        kinds = [kind for kind in _KINDS if kind == "stdout" or os.path.lexists(_path(path, kind) or "")]
+        channel._streams = [_stream(writer, name, kind, -1, _path(path, kind), CHUNK, policy) for kind in kinds]
         return channel
 
     @property
@@ -116,10 +119,6 @@ class FileChannel:
         if self._is_plain:
             for descriptor in self._child:
                 os.close(descriptor)
-
-
-def _kinds(policy: LogPolicy) -> tuple[str, ...]:
-    return ("stdout", "stderr") if policy.split else ("stdout",)
 
 
 def _path(path: str | None, kind: str) -> str | None:

@@ -202,6 +202,31 @@ def test_errors_have_a_file_of_their_own_if_asked_for_also_in_the_next_superviso
     assert list((place.state / "pipes").iterdir()) == []
 
 
+def test_nothing_is_lost_of_one_that_nobody_knows_how_to_keep_any_more(place: Colony) -> None:
+    """Its file had changed, and the supervisor was killed while it was being stopped."""
+    place.start("--killtime", "60")
+    logs = place.state / "logs"
+    for number in range(1, 5):
+        (logs / f"web.log.{number}").write_text(f"{number}\n")
+    script = "trap '' TERM; echo err >&2; while [ ! -e go ]; do sleep 0.01; done; echo out; echo err2 >&2"
+    script += "; while [ ! -e end ]; do sleep 0.01; done"
+    web = ["sh", "-c", script]
+    keys = {"cwd": str(place.folder), "stop": [["TERM", 1000]], "log": {"split": True, "backups": 5}}
+    place.write("web", *web, **keys)
+    place.wait_for(lambda: kept(place, "web", ".log.err") == b"err\n")
+    place.write("web", *web, **keys, env={"ANOTHER": "1"})
+    place.wait_for(lambda: b"ANOTHER" in (place.state / "specs" / "web").read_bytes())
+    place.stop(signal.SIGKILL)
+    place.start("--killtime", "60")
+    (place.folder / "go").touch()
+    place.wait_for(lambda: kept(place, "web").endswith(b"out\n"))
+    place.wait_for(lambda: kept(place, "web", ".log.err") == b"err\nerr2\n")
+    place.done("rotate")
+    place.wait_for((logs / "web.log.err.1").exists)
+    assert kept(place, "web") == b"4\n3\n2\n1\nout\n"
+    (place.folder / "end").touch()
+
+
 def test_there_is_none_where_none_is_wanted(colony: Colony) -> None:
     colony.write("web", "sh", "-c", "echo hello; sleep 1000", log=False)
     colony.says("[web] hello")
