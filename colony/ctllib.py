@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from colony.core.check import Problem
     from colony.core.standing import Verdict as Judgement
+    from colony.logs.log import Log
 
     # Any is a JSON value here. A judge looks at one name's status (None: there is none) and whether it is known to be
     # newer than what was asked.
@@ -618,6 +619,20 @@ class Events:
             if isinstance(event, dict):
                 found.append({**_NO_EVENT, **event})
         return found
+
+
+def logs(places: Places) -> list[tuple[str, str]]:
+    """Whose logs there are: names, with ``out``, or ``err`` for standard error where it is split. Raises OSError."""
+    from colony.logs.log import found
+
+    return found(os.path.join(state_directory(places), "logs"))
+
+
+def log(places: Places, name: str, stream: str = "out") -> Log:
+    """That log, to be read right across its rotated files and as it grows, though there may be none yet."""
+    from colony.logs.log import Log
+
+    return Log(os.path.join(state_directory(places), "logs"), check_name(name), stream)
 
 
 def output(places: Places, name: str, lines: int = 10) -> list[str] | None:

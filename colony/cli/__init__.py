@@ -58,6 +58,7 @@ VERBS = {
     "upgrade": Verb("upgrade", "", "have the supervisor become the code that is installed now"),
     "status": Verb("status", "[NAME...]", "what is"),
     "show": Verb("show", "NAME", "one process: its definition, its status, its problems"),
+    "logs": Verb("logs", "[NAME...] [-f] [-n N] [--since T]", "what processes wrote, and write"),
     "top": Verb("top", "[NAME...] [--once] [--every S]", "what processes use, with all that they have started"),
     "events": Verb("events", "[NAME...] [-f] [-n N] [--since T]", "what happens to processes, as it does"),
     "health": Verb("health", "[NAME...]", "is all well? exit code 0 or 1, for a container's HEALTHCHECK"),

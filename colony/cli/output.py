@@ -66,6 +66,21 @@ class Output:
         self.streams = True
         self._write(f"{line}\n")
 
+    def raw(self, data: bytes) -> None:
+        """Bytes as they are, of much that may never end."""
+        self.streams = True
+        try:
+            if self._open:
+                sys.stdout.flush()
+                sys.stdout.buffer.write(data)
+        except BrokenPipeError:
+            self._close()
+
+    @property
+    def heard(self) -> bool:
+        """Is anybody left to read on, as far as is known?"""
+        return self._open
+
     def pause(self, seconds: float) -> bool:
         """Let out what was said so far, and wait; is anybody left to read on?"""
         import select

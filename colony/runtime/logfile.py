@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from colony.core.model import LogPolicy
 from colony.runtime.gzipped import Compressor
+from colony.runtime.marks import Marks
 from colony.runtime.splice import CHUNK, Mouth
 
 log = Logger(namespace="colony")
@@ -21,6 +22,9 @@ MAX_LINE = 262_144
 
 BATCH = 4 * CHUNK
 """Bytes taken in one turn, about; others want theirs too."""
+
+_TICK = 1_000_000_000
+"""Nanoseconds; more than any tick, and no matter to anybody who asks when a file was written."""
 
 _PASSING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN))
 """What says nothing of the disk: it is waited for, and the process in its pipe."""
@@ -57,6 +61,8 @@ class LogFile:
         self._policy = policy
         self._compressor = compressor
         self._lost = lost
+        self._marks = Marks(path)
+        self._moved = False
         self._file = -1
         self._identity = (0, 0)
         self._goes_on = goes_on
@@ -68,6 +74,7 @@ class LogFile:
         self._skipping = False
         self._cannot_turn: int | None = None
         self._swept = False
+        self._turned: int | None = None
 
     def take(self, mouth: Mouth, see: See | None) -> int:
         """
@@ -234,6 +241,7 @@ class LogFile:
             found = None
         if self._file >= 0:
             if found is not None and (found.st_dev, found.st_ino) == self._identity:
+                self._marks.note(found)
                 return found.st_size
             old = os.fstat(self._file)
             if old.st_nlink and not self._is_between_lines():
@@ -245,6 +253,7 @@ class LogFile:
     def _leave(self) -> None:
         log.warn("the log of {name} was moved or removed: it is begun anew", name=self._name)
         self._leaving = False
+        self._moved = True
         self.close()
 
     def _next(self) -> None:
@@ -268,6 +277,8 @@ class LogFile:
         if found.st_mode & 0o077:
             with suppress(OSError):
                 os.fchmod(self._file, 0o600)
+        self._marks.begin(found, anew=self._moved)
+        self._moved = False
         if not self._goes_on:
             self._goes_on = True
             if not self._is_between_lines():  # nobody will end that line any more
@@ -283,6 +294,7 @@ class LogFile:
         """
         self._turning = False
         try:
+            self._set_apart()
             self._shift()
         except OSError as error:
             if self._cannot_turn != error.errno:
@@ -297,6 +309,20 @@ class LogFile:
                 for path in map(self._old, range(self._policy.backups, 0, -1)):
                     if os.path.exists(path):
                         self._compressor.add(path)
+
+    def _set_apart(self) -> None:
+        """
+        Have no two files with one time of the last write: whatever they are called, and once compressed, they are
+        known by it. In a flood several are filled within a tick of the kernel's clock.
+        """
+        found = os.fstat(self._file)
+        if self._turned is None:
+            self._turned = max(_written(self._old(1)), _written(self._old(1) + ".gz"))
+        written = found.st_mtime_ns
+        if 0 <= self._turned - written < _TICK:
+            written = self._turned + 1
+            os.utime(self._file, ns=(found.st_atime_ns, written))
+        self._turned = written
 
     def _shift(self) -> None:
         kept = self._policy.backups
@@ -344,3 +370,10 @@ class LogFile:
             return False
         self._compressor.renamed(path, to)
         return True
+
+
+def _written(path: str) -> int:
+    try:
+        return os.stat(path, follow_symlinks=False).st_mtime_ns
+    except FileNotFoundError:
+        return 0

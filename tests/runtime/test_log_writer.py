@@ -122,7 +122,7 @@ def test_what_a_kill_has_left_half_compressed_goes_before_anything_is_written(of
     os.write(end, b"one\n")
     os.close(end)
     office.loop.until(office.kept)
-    assert {path.name for path in office.logs.iterdir()} == {".mine", "old.log.1.gz", "web.log"}
+    assert {path.name for path in office.logs.iterdir()} == {".mine", "old.log.1.gz", "web.log", ".web.log.times"}
 
 
 def test_what_is_left_to_wait_is_written_when_it_goes_on(office: Office) -> None:

@@ -6,6 +6,7 @@ import errno
 import gzip
 import os
 import random
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from colony.core.model import LogPolicy
+from colony.logs import times
 from colony.runtime.gzipped import Compressor
 from colony.runtime.logfile import MAX_LINE, Later, LogFile
 from colony.runtime.splice import CHUNK, Glass, Mouth
@@ -231,7 +233,7 @@ def test_fewer_are_kept_also_where_a_kill_has_left_a_gap(desk: Desk) -> None:
     desk.open(LogPolicy(backups=1))
     desk.say(b"one\n")
     desk.file.turn()
-    assert {path.name for path in desk.folder.iterdir()} == {"web.log.1"} | others
+    assert {path.name for path in desk.folder.iterdir()} == {"web.log.1", ".web.log.times"} | others
 
 
 def test_without_old_ones_it_is_begun_anew(desk: Desk) -> None:
@@ -325,11 +327,11 @@ def test_what_is_half_compressed_is_undone(desk: Desk) -> None:
     desk.open(LogPolicy(max_bytes=400_000, compress=True))
     desk.say(lines(10_000))
     desk.compressor.step()
-    assert [path.name for path in desk.folder.glob(".*")] == [".web.log.1.gz.new"]
+    assert [path.name for path in desk.folder.glob(".*.new")] == [".web.log.1.gz.new"]
     before = descriptors()
     desk.compressor.close()
     assert descriptors() == before - 2
-    assert list(desk.folder.glob(".*")) == []
+    assert list(desk.folder.glob(".*.new")) == []
     assert b"".join(desk.kept()) == lines(10_000)
 
 
@@ -355,7 +357,7 @@ def test_what_is_no_longer_kept_is_no_longer_compressed(desk: Desk) -> None:
     before = descriptors()
     desk.say(b"two\n")
     desk.file.turn()
-    assert list(desk.folder.glob(".*")) == []
+    assert list(desk.folder.glob(".*.new")) == []
     assert descriptors() == before - 2, "what was being compressed, and what it was to become"
     while desk.compressor.busy:
         desk.compressor.step()
@@ -387,7 +389,7 @@ def test_a_disk_too_full_to_compress_leaves_them_as_they_are(desk: Desk, monkeyp
     assert len(heard) == 1
     assert heard[0].startswith("cannot compress ")
     assert lines(500).endswith(b"".join(desk.kept()))
-    assert list(desk.folder.glob(".*")) == []
+    assert list(desk.folder.glob(".*.new")) == []
 
 
 # -- what others do -------------------------------------------------------------------------------------------
@@ -429,8 +431,7 @@ def test_one_that_is_moved_away_gets_the_end_of_its_last_line(desk: Desk) -> Non
 
 def test_a_directory_that_vanished_is_made_anew_and_that_is_said(desk: Desk) -> None:
     desk.say(b"one\n")
-    desk.path.unlink()
-    desk.folder.rmdir()
+    shutil.rmtree(desk.folder)
     with said() as heard:
         desk.say(b"two\n")
     assert desk.path.read_bytes() == b"two\n"
@@ -529,3 +530,38 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
     desk.compressor.close()
     glass.close()
     assert descriptors() == before
+
+
+# -- for who reads them ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_no_two_old_ones_have_the_same_time_of_the_last_write(
+    desk: Desk, compress: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.open(LogPolicy(max_bytes=100, backups=50, compress=compress))
+    for number in range(40):
+        if number == 20:
+            desk.open(LogPolicy(max_bytes=100, backups=50, compress=compress))  # another start
+        desk.say(b"%090d\n" % number)
+        os.utime(desk.path, ns=(1_800_000_000_000_000_000, 1_800_000_000_000_000_000))
+    while desk.compressor.busy:
+        desk.compressor.step()
+    written = [path.stat().st_mtime_ns - 1_800_000_000_000_000_000 for path in desk.files()[:-1]]
+    assert len(written) == 39
+    assert written == sorted(set(written))
+    assert written[-1] < 1000
+
+
+def test_what_was_written_is_known_by_time_from_its_first_byte_on(desk: Desk) -> None:
+    desk.say(b"one\n")
+    desk.say(b"two\n")
+    first, *_ = times.marks(str(desk.path))
+    assert (first.size, first.pid) == (0, None)
+
+
+def test_a_log_that_was_moved_away_has_nothing_to_do_with_the_next_one(desk: Desk) -> None:
+    desk.say(b"one\n")
+    desk.path.unlink()
+    desk.say(b"two\n")
+    assert (0, 0) in [(mark.size, mark.pid) for mark in times.marks(str(desk.path))]

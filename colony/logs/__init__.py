@@ -1,0 +1,1 @@
+"""Reads what processes wrote: log files, right across rotation; standard library only."""

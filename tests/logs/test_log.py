@@ -1,0 +1,432 @@
+"""A log is read whole and in order, whatever happens to its files meanwhile."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from colony.logs.file import BLOCK
+from colony.logs.log import LONGEST, Log, Piece, found
+
+SECOND = 1_000_000_000
+NOON = 1_800_000_000 * SECOND
+
+
+class Writer:
+    """Writes and rotates as colony does, at times of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "web.log"
+        self.now = NOON
+
+    def say(self, text: str | bytes, after: float = 1.0, *, marked: bool = False) -> None:
+        """Write that, so much later."""
+        data = text.encode() if isinstance(text, str) else text
+        self.now += round(after * SECOND)
+        with self.path.open("ab") as file:
+            file.write(data)
+        os.utime(self.path, ns=(self.now, self.now))
+        if marked:
+            self.mark()
+
+    def mark(self) -> None:
+        """Note how long it is."""
+        with (self.folder / ".web.log.times").open("a") as file:
+            file.write(f"{self.now} {self.path.stat().st_size}\n")
+
+    def rotate(self, backups: int = 100, *, packed: bool = False) -> None:
+        """Have a new file begun."""
+        for number in range(backups, 0, -1):
+            for end in ("", ".gz"):
+                old = self.folder / f"web.log.{number}{end}"
+                if old.exists():
+                    old.rename(self.folder / f"web.log.{number + 1}{end}") if number < backups else old.unlink()
+        first = self.folder / "web.log.1"
+        self.path.rename(first)
+        if packed:
+            self.pack(1)
+
+    def pack(self, number: int, *, leave: bool = False) -> None:
+        """Compress that one."""
+        path = self.folder / f"web.log.{number}"
+        packed = self.folder / f"web.log.{number}.gz"
+        was = path.stat()
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        os.utime(packed, ns=(was.st_mtime_ns, was.st_mtime_ns))
+        if not leave:
+            path.unlink()
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Writer:
+    return Writer(tmp_path)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    log = Log(str(tmp_path), "web")
+    yield log
+    log.close()
+
+
+def pieces(log: Log) -> list[Piece]:
+    return list(iter(log.read, None))
+
+
+def rest(log: Log) -> str:
+    """All that is to be read now."""
+    return b"".join(piece.data for piece in pieces(log)).decode()
+
+
+def numbered(first: int, end: int) -> str:
+    return "".join(f"{number}\n" for number in range(first, end))
+
+
+# -- from its beginning ---------------------------------------------------------------------------------------
+
+
+def test_it_is_read_from_the_oldest_file_to_the_newest(writer: Writer, log: Log) -> None:
+    for number in range(4):
+        writer.say(numbered(number * 10, number * 10 + 10))
+        writer.rotate(packed=number < 2)
+    writer.say(numbered(40, 50))
+    assert rest(log) == numbered(0, 50)
+
+
+def test_there_is_nothing_to_read_where_there_is_no_log(log: Log, tmp_path: Path) -> None:
+    assert log.read() is None
+    assert not log.start_with_last(3)
+    assert log.start_at(0)
+    log.stop_here()
+    assert log.read() is None
+    assert log.unfinished() is None
+    assert found(str(tmp_path / "none")) == []
+
+
+def test_a_gap_among_the_numbers_is_none_in_the_lines(writer: Writer, log: Log) -> None:
+    for number in range(4):
+        writer.say(f"{number}\n")
+        writer.rotate()
+    (writer.folder / "web.log.3").rename(writer.folder / "web.log.6")
+    (writer.folder / "web.log.4").rename(writer.folder / "web.log.9")
+    writer.say("4\n")
+    assert rest(log) == numbered(0, 5)
+
+
+def test_what_is_there_plain_and_compressed_is_read_once(writer: Writer, log: Log) -> None:
+    writer.say("0\n")
+    writer.rotate()
+    writer.pack(1, leave=True)
+    writer.say("1\n")
+    assert rest(log) == numbered(0, 2)
+
+
+def test_a_line_of_which_only_a_part_is_there_is_not_read_yet(writer: Writer, log: Log) -> None:
+    writer.say("whole\nhal")
+    assert rest(log) == "whole\n"
+    writer.say("f\n")
+    assert rest(log) == "half\n"
+    writer.say("the end")
+    assert rest(log) == ""
+    last = log.unfinished()
+    assert last is not None
+    assert last.data == b"the end"
+    assert log.unfinished() is None
+
+
+def test_a_line_that_was_cut_for_being_too_long_is_one_again(writer: Writer, log: Log) -> None:
+    writer.say("a" * 50)
+    writer.rotate()
+    writer.say("b\n")
+    assert rest(log) == "a" * 50 + "b\n"
+
+
+def test_a_line_without_end_comes_in_pieces(writer: Writer, log: Log) -> None:
+    writer.say(b"x" * (3 * LONGEST))
+    assert b"".join(piece.data for piece in pieces(log)) == b"x" * (3 * LONGEST)
+
+
+def test_it_ends_with_what_was_there_when_it_was_asked_for(writer: Writer, log: Log) -> None:
+    writer.say("0\n")
+    writer.rotate()
+    writer.say("1\n2")
+    log.stop_here()
+    writer.say("3\n")
+    writer.rotate()
+    writer.say("4\n")
+    assert rest(log) == "0\n1\n"
+    writer.say("5\n")
+    assert rest(log) == ""
+    log.go_on()
+    assert rest(log) == "23\n4\n5\n"
+
+
+def test_it_ends_there_too_when_that_is_compressed_or_gone_meanwhile(writer: Writer, log: Log) -> None:
+    writer.say("0\n")
+    writer.rotate()
+    writer.say("1\n")
+    log.stop_here()
+    writer.rotate(packed=True)
+    writer.say("2\n")
+    assert rest(log) == "0\n1\n"
+
+    other = Log(str(writer.folder), "web")
+    other.stop_here()
+    for number in range(3, 6):
+        writer.rotate(2)
+        writer.say(f"{number}\n")
+    assert rest(other) == "3\n"
+    other.close()
+
+
+def test_what_is_no_gzip_is_said(writer: Writer, log: Log) -> None:
+    (writer.folder / "web.log.1.gz").write_bytes(b"this is no gzip at all")
+    with pytest.raises(OSError, match="gzip"):
+        rest(log)
+
+
+def test_a_gzip_that_was_cut_short_is_read_as_far_as_it_goes(writer: Writer, log: Log) -> None:
+    writer.say(random.Random(1).randbytes(1000).hex() + "\n")
+    writer.rotate(packed=True)
+    path = writer.folder / "web.log.1.gz"
+    path.write_bytes(path.read_bytes()[:-100])
+    writer.say("then\n")
+    assert rest(log).endswith("then\n")
+
+
+# -- the last lines -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("ends", [True, False])
+def test_its_last_lines_are_counted_right_across_the_files(writer: Writer, ends: bool, packed: bool) -> None:
+    for number in range(4):
+        writer.say(numbered(number * 3, number * 3 + 3))
+        writer.rotate(packed=packed)
+    writer.say("12\n13\n14" + ("\n" if ends else ""))
+    for count in range(20):
+        log = Log(str(writer.folder), "web")
+        left = log.start_with_last(count)
+        unfinished = rest(log) + (piece.data.decode() + "\n" if (piece := log.unfinished()) else "")
+        assert (
+            unfinished == numbered(15 - (max(count, 1) if not ends else count), 15) if count < 15 else numbered(0, 15)
+        )
+        assert left == (count < 15)
+        log.close()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_long_lines_are_found_backwards_too(writer: Writer, packed: bool) -> None:
+    said = [f"{number}{'.' * size}\n" for number, size in enumerate((10, BLOCK, 5, 3 * BLOCK, 0, BLOCK // 4 - 2, 7))]
+    writer.say("".join(said))
+    if packed:
+        writer.rotate(packed=True)
+    for count in range(len(said) + 1):
+        log = Log(str(writer.folder), "web")
+        log.start_with_last(count)
+        assert rest(log) == "".join(said[len(said) - count :])
+        log.close()
+
+
+def test_no_line_of_what_was_written_is_begun_with_where_only_what_is_new_is_wanted(writer: Writer, log: Log) -> None:
+    writer.say("old\nhal")
+    assert log.start_with_last(0)
+    assert rest(log) == ""
+    writer.say("f\nnew\n")
+    assert rest(log) == "half\nnew\n"
+
+
+# -- as it grows ----------------------------------------------------------------------------------------------
+
+
+def test_it_is_followed_through_any_number_of_rotations(writer: Writer, log: Log) -> None:
+    expected = ""
+    dice = random.Random(7)
+    for number in range(300):
+        writer.say(line := f"{number}{'.' * dice.randrange(30)}\n", dice.choice((0, 0, 0.001, 1)))
+        expected += line
+        if dice.random() < 0.4:
+            writer.rotate(packed=dice.random() < 0.5)
+        if dice.random() < 0.2:
+            have = rest(log)
+            assert expected.startswith(have)
+            expected = expected[len(have) :]
+    assert rest(log) == expected
+
+
+def test_what_is_compressed_while_it_is_read_is_read_on(writer: Writer, log: Log) -> None:
+    writer.say("0\n")
+    writer.rotate()
+    writer.say("1\n")
+    assert log.read() == Piece(pytest.approx((NOON + SECOND) / 1e9), False, b"0\n")
+    writer.pack(1)
+    writer.rotate()
+    writer.say("2\n")
+    assert rest(log) == numbered(1, 3)
+
+
+def test_one_that_is_cut_short_is_read_from_its_new_beginning(writer: Writer, log: Log) -> None:
+    writer.say("0\n1\nhal")
+    assert rest(log) == "0\n1\n"
+    os.truncate(writer.path, 0)
+    writer.say("2\n")
+    assert rest(log) == "hal\n2\n"
+
+
+def test_one_that_is_removed_and_comes_again_is_read_on(writer: Writer, log: Log) -> None:
+    writer.say("0\n")
+    writer.rotate()
+    writer.say("1\n")
+    assert rest(log) == numbered(0, 2)
+    writer.path.unlink()
+    assert rest(log) == ""
+    writer.say("2\n")
+    assert rest(log) == "2\n"
+    assert not log.gap
+
+
+def test_one_that_is_moved_away_is_read_to_the_end_of_its_last_line(writer: Writer, log: Log) -> None:
+    writer.say("0\nhal")
+    assert rest(log) == "0\n"
+    elsewhere = writer.folder / "elsewhere"
+    writer.path.rename(elsewhere)
+    writer.path.touch()
+    assert rest(log) == ""
+    with elsewhere.open("a") as file:
+        file.write("f\n")
+    writer.say("1\n")
+    assert rest(log) == "half\n1\n"
+
+
+def test_a_directory_that_vanished_and_comes_again_is_read_on(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    writer = Writer(folder)
+    log = Log(str(folder), "web")
+    writer.say("0\n")
+    assert rest(log) == "0\n"
+    writer.path.unlink()
+    folder.rmdir()
+    assert rest(log) == ""
+    folder.mkdir()
+    writer.say("1\n")
+    assert rest(log) == "1\n"
+    log.close()
+
+
+def test_what_was_rotated_away_before_it_was_read_is_said_to_lack(writer: Writer, log: Log) -> None:
+    writer.say("0\n")
+    assert rest(log) == "0\n"
+    for number in range(1, 6):
+        writer.rotate(2)
+        writer.say(f"{number}\n")
+    assert rest(log) == numbered(3, 6)
+    assert log.gap
+
+
+# -- by time --------------------------------------------------------------------------------------------------
+
+
+def since(writer: Writer, seconds: float) -> tuple[str, bool]:
+    log = Log(str(writer.folder), "web")
+    told = log.start_at(NOON / SECOND + seconds)
+    text = rest(log)
+    log.close()
+    return text, told
+
+
+def test_marks_tell_lines_by_time(writer: Writer) -> None:
+    writer.say("", marked=True)
+    for number in range(2, 60):
+        writer.say(f"{number}\n", marked=True)
+        if number % 20 == 0:
+            writer.rotate(packed=number == 20)
+    for second in range(2, 60):
+        assert since(writer, second) == (numbered(second, 60), True)
+    assert since(writer, 0) == (numbered(2, 60), True)
+    assert since(writer, 60) == ("", True)
+
+
+def test_without_marks_whole_files_are_told_by_time(writer: Writer) -> None:
+    for number in range(1, 31):
+        writer.say(f"{number}\n")
+        if number % 10 == 0:
+            writer.rotate()
+    assert since(writer, 15) == (numbered(11, 31), False)
+    assert since(writer, 21) == (numbered(21, 31), False)
+    assert since(writer, 31) == ("", True)
+
+
+def test_marks_of_a_file_before_it_was_cut_short_do_not_count(writer: Writer) -> None:
+    for number in range(10, 20):
+        writer.say(f"{number}\n", marked=True)
+    os.truncate(writer.path, 0)
+    writer.mark()
+    for number in range(20, 30):
+        writer.say(f"{number}\n", marked=True)
+    assert since(writer, 15) == (numbered(24, 30), True)
+
+
+def test_a_line_that_was_begun_before_is_there_in_whole(writer: Writer) -> None:
+    writer.say("0\n", marked=True)
+    writer.say("begin", marked=True)
+    writer.say("ning\n", marked=True)
+    assert since(writer, 3) == ("beginning\n", True)
+
+
+def test_each_piece_has_its_time(writer: Writer, log: Log) -> None:
+    writer.say("", marked=True)
+    writer.say("a\n", marked=True)
+    writer.say("b\n", 100, marked=True)
+    writer.say("c\n", 100)
+    told = [(round(piece.at - NOON / SECOND), piece.exact, piece.data) for piece in pieces(log)]
+    assert told == [(2, True, b"a\n"), (102, True, b"b\n"), (202, True, b"c\n")]
+
+
+def test_lines_of_before_there_were_marks_have_no_exact_time(writer: Writer, log: Log) -> None:
+    writer.say("a\n")
+    writer.say("b\n", marked=True)
+    writer.say("c\n")
+    assert [(piece.exact, piece.data) for piece in pieces(log)] == [(False, b"a\nb\n"), (True, b"c\n")]
+
+
+def test_what_is_no_mark_is_passed_over(writer: Writer) -> None:
+    writer.say("0\n", marked=True)
+    with (writer.folder / ".web.log.times").open("a") as file:
+        file.write("12\nx y\n1 2 3 4\n\n")
+    writer.say("1\n", marked=True)
+    assert since(writer, 2) == ("1\n", True)
+
+
+# -- whose logs there are -------------------------------------------------------------------------------------
+
+
+def test_logs_are_found_by_their_names_whatever_those_are(tmp_path: Path) -> None:
+    for name in (
+        "web.log", "web.log.1", "web.log.err.2.gz", "a.log.log", "old.log.3.gz", ".web.log.times", ".x.log.1.gz.new",
+        "notes", "b.log.x", "b.log.01", "c.log.err.log.err",
+    ):  # fmt: skip
+        (tmp_path / name).touch()
+    assert found(str(tmp_path)) == [
+        ("a.log", "out"), ("c.log.err", "err"), ("old", "out"), ("web", "err"), ("web", "out"),
+    ]  # fmt: skip
+
+
+def test_ten_lines_of_a_large_log_are_found_without_reading_it(writer: Writer) -> None:
+    with writer.path.open("wb") as file:
+        file.truncate(50_000_000_000)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + numbered(0, 20).encode())
+    log = Log(str(writer.folder), "web")
+    began = time.process_time()
+    log.start_with_last(10)
+    assert rest(log) == numbered(10, 20)
+    assert time.process_time() - began < 5
+    log.close()
