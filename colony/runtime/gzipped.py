@@ -67,7 +67,7 @@ class Compressor:
         if old is not None:
             old.path = None
             if old is self._waiting[0]:
-                self._stop()
+                self.pause()
 
     def step(self) -> None:
         """Do a little of it."""
@@ -84,14 +84,16 @@ class Compressor:
                     log.warn("cannot compress {path}: {error}", path=path, error=error.strerror)
                 self._said = error.errno
             del self._known[path]
-        self._stop()
+        self.pause()
         self._waiting.popleft()
 
-    def close(self) -> None:
-        """Do no more; what is half done is undone."""
-        self._stop()
-        self._waiting.clear()
-        self._known.clear()
+    def pause(self) -> None:
+        """What is half done is undone, and begun anew with the next step."""
+        if self._packing is not None:
+            self._packing.close()
+            self._packing = None
+            with suppress(OSError):
+                os.unlink(self._new)
 
     def _pack(self, path: str) -> bool:
         """A slice of it; returns whether that was all. Raises OSError: ``path`` is as it was."""
@@ -103,13 +105,6 @@ class Compressor:
         os.rename(self._new, f"{path}.gz")
         os.unlink(path)
         return True
-
-    def _stop(self) -> None:
-        if self._packing is not None:
-            self._packing.close()
-            self._packing = None
-            with suppress(OSError):
-                os.unlink(self._new)
 
 
 def sweep(folder: str) -> None:

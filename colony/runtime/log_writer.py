@@ -120,7 +120,6 @@ class LogWriter:
 
     def close(self) -> None:
         """Let go of everything; after `finish`."""
-        self._compressor.close()
         self._selector.close()
         os.close(self._wake_reading)
         os.close(self._wake_writing)
@@ -175,6 +174,8 @@ class LogWriter:
                 if self._rests.get(stream) == number:  # else it was looked at since
                     self._serve(stream)
             self._compressor.step()
+            if self._ending:
+                self._compressor.pause()
             with self._lock:
                 if self._ending and not self._commands:
                     self._thread = None

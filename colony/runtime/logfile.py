@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -272,7 +273,14 @@ class LogFile:
             os.mkdir(folder, 0o700)
             log.warn("{folder} had vanished: it is made anew", folder=folder)
             self._file = os.open(self._path, flags, 0o600)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise OSError(errno.ELOOP, "a symbolic link is in its place, which is not followed") from None
+            raise
         found = os.fstat(self._file)
+        if not stat.S_ISREG(found.st_mode):
+            self.close()
+            raise OSError(errno.EINVAL, "something else than a file is in its place")
         self._identity = found.st_dev, found.st_ino
         if found.st_mode & 0o077:
             with suppress(OSError):

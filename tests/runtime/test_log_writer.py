@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -123,6 +124,18 @@ def test_what_a_kill_has_left_half_compressed_goes_before_anything_is_written(of
     os.close(end)
     office.loop.until(office.kept)
     assert {path.name for path in office.logs.iterdir()} == {".mine", "old.log.1.gz", "web.log", ".web.log.times"}
+
+
+def test_who_ends_leaves_nothing_half_compressed(office: Office) -> None:
+    channel, end = office.start(policy=LogPolicy(max_bytes=0, compress=True, relay=False))
+    (office.logs / "web.log").write_bytes(random.Random(1).randbytes(20_000_000) + b"\n")
+    office.writer.rotate()
+    office.loop.until(lambda: list(office.logs.glob(".*")))
+    assert office.writer.finish()
+    assert [path.name for path in office.logs.iterdir()] == ["web.log.1"]
+    os.close(end)
+    channel.flush()
+    office.writer.start()
 
 
 def test_what_is_left_to_wait_is_written_when_it_goes_on(office: Office) -> None:

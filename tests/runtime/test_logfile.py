@@ -329,9 +329,13 @@ def test_what_is_half_compressed_is_undone(desk: Desk) -> None:
     desk.compressor.step()
     assert [path.name for path in desk.folder.glob(".*.new")] == [".web.log.1.gz.new"]
     before = descriptors()
-    desk.compressor.close()
+    desk.compressor.pause()
     assert descriptors() == before - 2
     assert list(desk.folder.glob(".*.new")) == []
+    assert b"".join(desk.kept()) == lines(10_000)
+    while desk.compressor.busy:
+        desk.compressor.step()
+    assert (desk.folder / "web.log.1.gz").exists()
     assert b"".join(desk.kept()) == lines(10_000)
 
 
@@ -439,15 +443,31 @@ def test_a_directory_that_vanished_is_made_anew_and_that_is_said(desk: Desk) -> 
     assert heard[-1] == f"{desk.folder} had vanished: it is made anew"
 
 
-def test_what_somebody_put_in_its_place_is_not_written_to(desk: Desk, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ("link", "a symbolic link is in its place, which is not followed"),
+        ("FIFO", "something else than a file is in its place"),
+        ("directory", "Is a directory"),
+    ],
+)
+def test_what_somebody_put_in_its_place_is_not_written_to(desk: Desk, tmp_path: Path, what: str, why: str) -> None:
     (tmp_path / "secret").write_bytes(b"mine\n")
-    desk.path.symlink_to(tmp_path / "secret")
+    if what == "link":
+        desk.path.symlink_to(tmp_path / "secret")
+    elif what == "FIFO":
+        os.mkfifo(desk.path, 0o644)
+    else:
+        desk.path.mkdir(0o755)
+    before = descriptors(), desk.path.lstat().st_mode
     with said() as heard:
         desk.say(b"one\n", seen=True)
+        desk.say(b"two\n", seen=True)
     assert (tmp_path / "secret").read_bytes() == b"mine\n"
-    assert desk.seen == b"one\n"
-    assert len(heard) == 1
-    assert sum(desk.lost) == 4
+    assert desk.seen == b"one\ntwo\n"
+    assert heard == [f"cannot write the log of web, what it says is dropped until that is over: {why}"]
+    assert sum(desk.lost) == 8
+    assert (descriptors(), desk.path.lstat().st_mode) == before
 
 
 # -- what the disk does ---------------------------------------------------------------------------------------
@@ -527,7 +547,7 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
     desk.open(LogPolicy(max_bytes=4096, compress=True))
     desk.say(lines(2000))
     desk.close()
-    desk.compressor.close()
+    desk.compressor.pause()
     glass.close()
     assert descriptors() == before
 
