@@ -89,6 +89,7 @@ class ColonyService(Service):
         self._own_log = own_log
         self._parent = parent
         self._partial = {} if hand_over is None else hand_over.partial
+        self._inherited_notify = None if hand_over is None else hand_over.notify
         self._last_report: Report | None = None
         self._refused: dict[str, str] | None = None
         self._relay = relay
@@ -122,7 +123,9 @@ class ColonyService(Service):
             cgroups=self._cgroups,
             logs=self._logs,
         )
-        self._notify = Notify(self._reactor, f"@colony-{settings.colony}", self._spawner.runs)
+        self._notify = Notify(
+            self._reactor, f"@colony-{settings.colony}", self._spawner.runs, inherited=self._inherited_notify
+        )
         self._checks = Checks(
             self._reactor, self._spawner, self._notify, settings.colony, lambda name: self._supervisor.source(name)
         )
@@ -191,7 +194,7 @@ class ColonyService(Service):
         self._logs.start()
         self._handle_ends()
         unblock_signals()
-        self._notify.begin()
+        self._notify.bind()
         self._open_state()
         signal.signal(signal.SIGCHLD, lambda *_: self._reactor.callFromThread(self._spawner.reap_strays))
         found = survivors(self._state.records.read(), self._state.pipes())
@@ -228,6 +231,7 @@ class ColonyService(Service):
     def _go(self, found: list[Survivor], stuck: Mapping[Name, Pid]) -> None:
         self._supervisor.restore(self._state.remembered(), self._state.held(), found)
         self._supervisor.block(stuck)
+        self._notify.begin()
         self._state.clear_pipes(keep={survivor.token for survivor in found if survivor.alive})
         if not self.running:
             return
@@ -273,7 +277,7 @@ class ColonyService(Service):
         self._logs.finish()
         self._own_log.finish()
         locks = {lock.path: lock.held for lock in self._locks if lock.held is not None}
-        return HandOver(os.getpid(), locks, self._spawner.partial())
+        return HandOver(os.getpid(), locks, self._spawner.partial(), self._notify.descriptor)
 
     def _refuse(self, why: str) -> None:
         """No upgrade: go on as if nobody had asked."""

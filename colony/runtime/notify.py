@@ -61,9 +61,17 @@ class Notify:
     its session. Descriptors sent along find no room, and so are never ours to close.
     """
 
-    def __init__(self, reactor: IReactor, address: str, is_main: Callable[[Pid], bool]) -> None:
-        """``address`` as NOTIFY_SOCKET has it, ``@`` and a name; ``is_main``: is that a main process of ours?"""
+    def __init__(
+        self, reactor: IReactor, address: str, is_main: Callable[[Pid], bool], inherited: int | None = None
+    ) -> None:
+        """
+        ``address`` as NOTIFY_SOCKET has it, ``@`` and a name; ``is_main``: is that a main process of ours?
+
+        ``inherited`` is the descriptor of the socket that the code before us in this process has left open.
+        """
         self._reactor = reactor
+        self._inherited = inherited
+        self._begun = False
         self.address = address
         self._is_main = is_main
         self._socket: socket.socket | None = None
@@ -74,8 +82,8 @@ class Notify:
         self.trouble: str | None = "the socket for sd_notify is not there yet"
         """Why nothing can be heard; None while it can."""
 
-    def begin(self) -> None:
-        """Have the address, or say why not and try again until `close`."""
+    def bind(self) -> None:
+        """Have the address, so that what is said waits for `begin`; or say why not, and try again until `close`."""
         self._timer = None
         try:
             self._socket = self._bound()
@@ -86,10 +94,24 @@ class Notify:
             if trouble != self.trouble:
                 log.warn("{trouble}", trouble=trouble)
             self.trouble = trouble
-            self._timer = self._reactor.callLater(_RETRY, self.begin)
+            self._timer = self._reactor.callLater(_RETRY, self.bind)
             return
         self.trouble = None
-        self._reactor.addReader(self)
+        if self._begun:
+            self._reactor.addReader(self)
+
+    def begin(self) -> None:
+        """Hear what is said, now that it is known who may say it."""
+        self._begun = True
+        if self._socket is not None:
+            self._reactor.addReader(self)
+        elif self._timer is None:
+            self.bind()
+
+    @property
+    def descriptor(self) -> int | None:
+        """That of the socket, for who goes on to listen in this process."""
+        return None if self._socket is None else self._socket.fileno()
 
     def close(self) -> None:
         """Hear nothing more."""
@@ -104,15 +126,31 @@ class Notify:
     def _bound(self) -> socket.socket:
         if not hasattr(socket, "SO_PASSCRED"):
             raise OSError(errno.EOPNOTSUPP, "no credentials of senders")
+        name = "\0" + self.address.removeprefix("@")
+        if (bound := self._left_open(name)) is not None:
+            return bound
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             bound.setblocking(False)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-            bound.bind("\0" + self.address.removeprefix("@"))
+            bound.bind(name)
         except OSError:
             bound.close()
             raise
         return bound
+
+    def _left_open(self, name: str) -> socket.socket | None:
+        """The socket that has that name already, and what was said since waits in."""
+        inherited, self._inherited = self._inherited, None
+        if inherited is None:
+            return None
+        os.set_inheritable(inherited, False)
+        left = socket.socket(fileno=inherited)
+        if left.getsockname() == name.encode():
+            left.setblocking(False)
+            return left
+        left.close()
+        return None
 
     def listen(self, pid: Pid, name: Name, hear: Hear) -> None:
         """Tell ``hear`` what that main process and its session say; that it was ready before, too, if it was."""

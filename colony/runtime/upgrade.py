@@ -43,17 +43,24 @@ class HandOver:
     What passes through the exec.
 
     ``pid`` is whose it is: a variable that somebody else inherited means nothing. ``locks`` are the descriptors of the
-    locked directories by path; ``partial`` are the beginnings of lines that were read and not yet ended, by token.
+    locked directories by path; ``partial`` are the beginnings of lines that were read and not yet ended, by token;
+    ``notify`` is the descriptor of the socket for sd_notify, in which waits what is said during the exec.
     """
 
     pid: int
     locks: Mapping[str, int]
     partial: Mapping[str, bytes]
+    notify: int | None = None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Those that must be open in the new code."""
+        return (*self.locks.values(), *(() if self.notify is None else (self.notify,)))
 
     def written(self) -> str:
         """As `take_over` reads it."""
         partial = {token: base64.b64encode(data).decode() for token, data in self.partial.items()}
-        return json.dumps({"locks": dict(self.locks), "partial": partial})
+        return json.dumps({"locks": dict(self.locks), "partial": partial, "notify": self.notify})
 
 
 def take_over() -> HandOver | None:
@@ -69,7 +76,8 @@ def take_over() -> HandOver | None:
                 value = json.loads(file.read())
             partial = {token: base64.b64decode(data) for token, data in value["partial"].items()}
             locks = {str(path): int(lock) for path, lock in value["locks"].items()}
-            return HandOver(os.getpid(), locks, partial)
+            notify = value.get("notify")
+            return HandOver(os.getpid(), locks, partial, None if notify is None else int(notify))
     return None
 
 
@@ -127,7 +135,7 @@ def become(argv: Sequence[str], cwd: str, pid_file: str | None, hand_over: HandO
                 with open(pid_file, "rb") as file:
                     pid_text = file.read()
                 os.unlink(pid_file)
-        for descriptor in hand_over.locks.values():
+        for descriptor in hand_over.descriptors:
             os.set_inheritable(descriptor, True)
         os.chdir(cwd)
         variable = f"{hand_over.pid}:{written.fileno()}"
@@ -137,7 +145,7 @@ def become(argv: Sequence[str], cwd: str, pid_file: str | None, hand_over: HandO
             written.close()
         with suppress(OSError):
             os.chdir(before)
-        for descriptor in hand_over.locks.values():
+        for descriptor in hand_over.descriptors:
             os.set_inheritable(descriptor, False)
         if pid_file is not None and pid_text is not None:
             with suppress(OSError), open(pid_file, "wb") as file:

@@ -283,6 +283,31 @@ def test_an_upgrade_disturbs_neither_who_starts_nor_who_waits(colony: Colony, jo
     assert main(colony, "db") == db
 
 
+SLOW_BEGINNING = """
+import os, time
+if "COLONY_HANDOVER" in os.environ:
+    open({gate!r}, "w").close()
+    while "!db" not in open({journal!r}).read():
+        time.sleep(0.01)
+"""
+
+
+def test_what_is_said_in_the_midst_of_an_upgrade_is_heard(place: Colony, journal: Journal) -> None:
+    """By sd_notify, while the new code is only beginning."""
+    new, gate = place.folder / "new", place.folder / "gate"
+    new.mkdir()
+    place.start(env={"PYTHONPATH": str(new)})
+    place.write("db", *journal.gated("notify", gate), ready={"notify": True, "timeout": 1000})
+    journal.holds("+db")
+    db = main(place, "db")
+    (new / "sitecustomize.py").write_text(SLOW_BEGINNING.format(gate=str(gate), journal=str(journal.path)))
+
+    place.done("upgrade")
+
+    place.wait_for(lambda: place.status("db").get("ready"))
+    assert main(place, "db") == db
+
+
 ANNOUNCED = {"log": {"log": "now serving"}, "notify": {"notify": True}, "child": {"notify": True}}
 """Kinds of readiness that nobody can ask about again."""
 

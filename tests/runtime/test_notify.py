@@ -223,6 +223,27 @@ def test_a_successor_has_the_same_address(loop: Loop, here: Attendance) -> None:
     here.await_ready(pid)
 
 
+def test_what_is_said_before_anybody_hears_waits(loop: Loop, tmp_path: Path) -> None:
+    with attending(loop, tmp_path) as here:
+        here.notify.bind()
+        said = tmp_path / "said"
+        pid = run(here, f"say('READY=1'); open({str(said)!r}, 'w')")
+        here.loop.until(said.exists)
+        here.attend(Notify(), pid, ready=True)
+        here.notify.begin()
+        here.await_ready(pid)
+
+
+def test_a_descriptor_that_is_another_socket_is_closed_and_the_address_had(loop: Loop) -> None:
+    stranger = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    before = descriptors()
+    ours = notify.Notify(loop.reactor, f"@colony-test-{os.getpid()}", lambda pid: False, stranger.detach())
+    ours.bind()
+    assert ours.trouble is None
+    assert descriptors() == before
+    ours.close()
+
+
 def test_closed_nothing_is_left(loop: Loop, tmp_path: Path) -> None:
     with attending(loop, tmp_path) as here:
         before = descriptors()
