@@ -1087,6 +1087,27 @@ def _members(places: Places, groups: Sequence[str]) -> tuple[list[str], dict[str
     return needed_first({name for found in names.values() for name in found}, needs), needs
 
 
+def needing_first(places: Places, names: Sequence[str]) -> list[str]:
+    """
+    Those names, each before whom it needs by the files (``after``): the order in which to stop or restart them.
+
+    As given where no file says anything about that, or nobody says where the files are.
+    """
+    if places.config is None or len(names) < 2:
+        return list(names)
+    needed_by: dict[str, list[str]] = {}
+    coming, seen = list(names), set(names)
+    while coming:
+        name = coming.pop()
+        values = [] if check.name_problem(name) else [verdict.value for verdict in definitions(places, name)]
+        for need in [text for value in values if isinstance(value, dict) for text in _texts(value, "after")]:
+            needed_by.setdefault(need, []).append(name)
+            if need not in seen:
+                seen.add(need)
+                coming.append(need)
+    return needed_first(names, needed_by) if needed_by else list(names)
+
+
 def _texts(value: Mapping[str, Any], key: str) -> list[str]:
     found = value.get(key)
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []

@@ -35,7 +35,8 @@ def options(parser: Parser, verb: str) -> None:
 
 def restart(places: Places, words: Words, options: Namespace, output: Output) -> int:
     """Have new instances started."""
-    return _ask(places, options, output, [{"kind": "RESTART", "name": name} for name in _names(words, options)])
+    names = ctllib.needing_first(places, _names(words, options))
+    return _ask(places, options, output, [{"kind": "RESTART", "name": name} for name in names])
 
 
 def restart_all(places: Places, words: Words, options: Namespace, output: Output) -> int:
@@ -54,12 +55,12 @@ def restart_group(places: Places, words: Words, options: Namespace, output: Outp
 
 def start(places: Places, words: Words, options: Namespace, output: Output) -> int:
     """End stops and backoffs."""
-    return _ask(places, options, output, _either("START", words, options))
+    return _ask(places, options, output, _either(places, "START", words, options))
 
 
 def stop(places: Places, words: Words, options: Namespace, output: Output) -> int:
     """Stop, until started again."""
-    return _ask(places, options, output, _either("STOP", words, options))
+    return _ask(places, options, output, _either(places, "STOP", words, options))
 
 
 def reload(places: Places, words: Words, options: Namespace, output: Output) -> int:
@@ -95,11 +96,13 @@ def _names(words: Words, options: Namespace) -> list[str]:
     return list(dict.fromkeys(arguments.names(words, options.name)))
 
 
-def _either(kind: str, words: Words, options: Namespace) -> list[dict[str, str]]:
+def _either(places: Places, kind: str, words: Words, options: Namespace) -> list[dict[str, str]]:
     """One message for each name, and one for each group."""
-    names = arguments.names(words, options.name, least=0 if options.group else 1)
+    names = list(dict.fromkeys(arguments.names(words, options.name, least=0 if options.group else 1)))
+    if kind == "STOP":
+        names = ctllib.needing_first(places, names)
     return [
-        *({"kind": kind, "name": name} for name in dict.fromkeys(names)),
+        *({"kind": kind, "name": name} for name in names),
         *({"kind": kind, "group": group} for group in dict.fromkeys(options.group or ())),
     ]
 

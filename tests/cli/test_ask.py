@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -43,6 +44,39 @@ def test_with_nobody_there_the_message_is_left_and_said_so(
     assert (done.code, done.out) == (0, "")
     assert done.err == "colony: no supervisor is alive; the message is left for the next one\n"
     assert dead.asked() == messages
+
+
+@pytest.mark.parametrize("verb", ["stop", "restart"])
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        ("db web", "web db"),
+        ("web db", "web db"),
+        ("db app alone web", "alone web app db"),
+        ("hen egg db app", "hen egg app db"),
+        ("alone gone", "alone gone"),
+    ],
+)
+def test_of_several_those_go_first_that_need_others(ctl: Ctl, dead: StandIn, verb: str, names: str, order: str) -> None:
+    needs = {"db": [], "app": ["db"], "web": ["app", "missing"], "alone": [], "hen": ["egg"], "egg": ["hen", "a/b"]}
+    for name, after in needs.items():
+        (dead.config / name).write_text(json.dumps({"args": ["x"], "after": after}))
+    ctl(verb, *names.split())
+    asked = [message["name"] for message in dead.asked()]
+    assert sorted(asked) == sorted(order.split())
+    assert [name for name in asked if name in ("web", "app", "db")] == [
+        name for name in order.split() if name in ("web", "app", "db")
+    ]
+
+
+def test_where_nobody_says_where_the_files_are_names_are_asked_as_given(
+    ctl: Ctl, dead: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (dead.config / "web").write_text('{"args": ["x"], "after": ["db"]}')
+    monkeypatch.delenv("COLONY_CONFIG")
+    monkeypatch.setenv("COLONY_STATE", str(dead.state))
+    ctl("stop", "db", "web")
+    assert [message["name"] for message in dead.asked()] == ["db", "web"]
 
 
 def test_an_accepted_request_is_silent(ctl: Ctl, colony: StandIn) -> None:

@@ -226,6 +226,14 @@ def test_a_quit_in_the_midst_kills_whoever_is_left(place: Colony, journal: Journ
     assert journal.lines()[3:] == ["-web"]
 
 
+def test_several_that_are_stopped_by_name_end_in_order_however_they_are_named(
+    colony: Colony, journal: Journal
+) -> None:
+    started(colony, journal, slow=0.3)
+    colony.done("stop", "db", "worker", "web", "--wait")
+    assert journal.lines()[3:] == ["-web", "-worker", "-db"]
+
+
 def test_a_term_while_somebody_waits_starts_nobody(place: Colony, journal: Journal) -> None:
     """What is needed becomes ready while everything is being stopped."""
     gate = place.folder / "gate"
