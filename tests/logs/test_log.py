@@ -6,13 +6,16 @@ import gzip
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from colony.logs.file import BLOCK
 from colony.logs.log import LONGEST, Log, Piece, found
+
+# Any is what system calls are called with.
 
 SECOND = 1_000_000_000
 NOON = 1_800_000_000 * SECOND
@@ -43,15 +46,25 @@ class Writer:
 
     def rotate(self, backups: int = 100, *, packed: bool = False) -> None:
         """Have a new file begun."""
+        for _ in self.rotating(backups, packed=packed):
+            pass
+
+    def rotating(self, backups: int = 100, *, packed: bool = False) -> Iterator[None]:
+        """The same, a step at a time."""
         for number in range(backups, 0, -1):
             for end in ("", ".gz"):
                 old = self.folder / f"web.log.{number}{end}"
                 if old.exists():
                     old.rename(self.folder / f"web.log.{number + 1}{end}") if number < backups else old.unlink()
+                    yield
         first = self.folder / "web.log.1"
         self.path.rename(first)
+        yield
         if packed:
-            self.pack(1)
+            self.pack(1, leave=True)
+            yield
+            first.unlink()
+            yield
 
     def pack(self, number: int, *, leave: bool = False) -> None:
         """Compress that one."""
@@ -329,6 +342,111 @@ def test_what_was_rotated_away_before_it_was_read_is_said_to_lack(writer: Writer
         writer.say(f"{number}\n")
     assert rest(log) == numbered(3, 6)
     assert log.gap
+
+
+# -- in the midst of a look -----------------------------------------------------------------------------------
+
+
+class Between:
+    """Does something just before a system call, the one of a number: the first steps of it, the rest later."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._left, self._pace = 0, 1
+        self._steps: Iterator[None] = iter(())
+        self._is_idle = True
+        for name in ("open", "stat", "fstat", "pread", "listdir"):
+            monkeypatch.setattr(os, name, self._counted(getattr(os, name)))
+
+    def before(self, number: int, steps: Iterator[None], pace: int = 1) -> None:
+        """Have so many of them done before that call."""
+        self._left, self._steps, self._pace, self._is_idle = number, steps, pace, False
+
+    def finish(self) -> bool:
+        """Do what is left of them; had they been begun?"""
+        self._is_idle = True
+        for _ in self._steps:
+            pass
+        return self._left < 0
+
+    def _counted(self, call: Callable[..., object]) -> Callable[..., object]:
+        def counted(*arguments: Any, **more: Any) -> object:
+            if not self._is_idle:
+                self._left -= 1
+                if self._left == -1:
+                    self._is_idle = True  # what they call is not looked at
+                    for _ in range(self._pace):
+                        next(self._steps, None)
+                    self._is_idle = False
+            return call(*arguments, **more)
+
+        return counted
+
+
+@pytest.fixture
+def between(monkeypatch: pytest.MonkeyPatch) -> Between:
+    return Between(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("start", "rotations", "packed", "pace"),
+    [(None, 1, False, 3), (None, 2, False, 100), (None, 1, True, 5), (0, 1, True, 100), (100, 1, False, 2)],
+)
+def test_nothing_is_lost_or_doubled_whatever_happens_in_the_midst_of_a_look(
+    tmp_path: Path, between: Between, start: int | None, rotations: int, packed: bool, pace: int
+) -> None:
+    def happen(writer: Writer) -> Iterator[None]:
+        for each in range(rotations):
+            writer.say(f"{7 + 2 * each}\n")
+            yield
+            yield from writer.rotating(packed=packed)
+            writer.say(f"{8 + 2 * each}\n")
+            yield
+
+    end = 7 + 2 * rotations
+    for call in range(1000):
+        log, writer = begin(tmp_path / str(call))
+        between.before(call, happen(writer), pace)
+        if start is not None:
+            log.start_with_last(start)
+        read = rest(log)
+        begun = between.finish()
+        read += rest(log)
+        log.close()
+        first = int(read.partition("\n")[0]) if read else end
+        assert read == numbered(first, end)
+        assert first in ((0,) if start is None or start > 6 else range(7 - start, end - start + 1))
+        if not begun:
+            break
+    assert 5 < call < 900
+
+
+def test_the_end_that_was_asked_for_is_found_whatever_happens_meanwhile(tmp_path: Path, between: Between) -> None:
+    def happen(writer: Writer, packed: bool) -> Iterator[None]:
+        yield from writer.rotating(packed=packed)
+        writer.say("7\n")
+
+    for call in range(1000):
+        log, writer = begin(tmp_path / str(call))
+        between.before(call, happen(writer, call % 2 == 0))
+        log.stop_here()
+        read = rest(log)
+        begun = between.finish()
+        log.close()
+        assert read in (numbered(0, 7), numbered(0, 8))
+        if not begun:
+            break
+    assert 5 < call < 900
+
+
+def begin(folder: Path) -> tuple[Log, Writer]:
+    """A log of four files."""
+    folder.mkdir()
+    writer = Writer(folder)
+    for number in range(3):
+        writer.say(numbered(2 * number, 2 * number + 2))
+        writer.rotate(packed=number == 0)
+    writer.say("6\n")
+    return Log(str(folder), "web"), writer
 
 
 # -- by time --------------------------------------------------------------------------------------------------
