@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from colony.core.check import Problem
     from colony.core.standing import Verdict as Judgement
-    from colony.logs.log import Log
+    from colony.logs.log import Folder, Log
 
     # Any is a JSON value here. A judge looks at one name's status (None: there is none) and whether it is known to be
     # newer than what was asked.
@@ -621,18 +621,22 @@ class Events:
         return found
 
 
-def logs(places: Places) -> list[tuple[str, str]]:
-    """Whose logs there are: names, with ``out``, or ``err`` for standard error where it is split. Raises OSError."""
-    from colony.logs.log import found
+def logs(places: Places) -> Folder:
+    """The directory of logs: whose there are, and what they are read through."""
+    from colony.logs.log import Folder
 
-    return found(os.path.join(state_directory(places), "logs"))
+    return Folder(os.path.join(state_directory(places), "logs"))
 
 
-def log(places: Places, name: str, stream: str = "out") -> Log:
-    """That log, to be read right across its rotated files and as it grows, though there may be none yet."""
+def log(places: Places | Folder, name: str, stream: str = "out") -> Log:
+    """
+    That log, to be read right across its rotated files and as it grows, though there may be none yet.
+
+    ``stream`` is ``err`` for standard error where it is split; of many logs one `logs` is to be given.
+    """
     from colony.logs.log import Log
 
-    return Log(os.path.join(state_directory(places), "logs"), check_name(name), stream)
+    return Log(logs(places) if isinstance(places, Places) else places, check_name(name), stream)
 
 
 def output(places: Places, name: str, lines: int = 10) -> list[str] | None:

@@ -161,16 +161,16 @@ class _Chosen:
     """The logs that were asked for, as they come."""
 
     def __init__(self, places: Places, names: Iterable[str]) -> None:
-        self._places = places
+        self._folder = ctllib.logs(places)
         self._names = set(names)
         self._known: set[tuple[str, str]] = set()
 
     def newcomers(self) -> list[Log]:
         """Those that were not there before."""
-        found = [log for log in ctllib.logs(self._places) if not self._names or log[0] in self._names]
+        found = [log for log in self._folder.logs() if not self._names or log[0] in self._names]
         new = [log for log in found if log not in self._known]
         self._known.update(new)
-        return [ctllib.log(self._places, name, stream) for name, stream in new]
+        return [ctllib.log(self._folder, name, stream) for name, stream in new]
 
 
 def _allow_many_files(count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import deque, namedtuple
 
 from colony.logs import times
@@ -13,7 +14,11 @@ TYPE_CHECKING = False  # not typing's: importing typing would cost ctl 4 ms
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ENTRY = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._@+-]*)\.log(\.err)?(?:\.[1-9][0-9]*(?:\.gz)?)?")
+_LOG = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._@+-]*)\.log(\.err)?")
+_ENTRY = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._@+-]*\.log(?:\.err)?)(?:\.([1-9][0-9]*)(?:\.gz)?)?")
+
+_TICK = 1_000_000_000
+"""Nanoseconds; more than any tick of a clock by which files get their times."""
 
 LONGEST = 1_048_576
 """Bytes of a line that are waited for; what is longer comes in pieces."""
@@ -35,14 +40,37 @@ class Piece(namedtuple("Piece", ("at", "exact", "data"))):
     data: bytes
 
 
-def found(folder: str) -> list[tuple[str, str]]:
-    """Whose logs are in that directory: names, and ``out`` or ``err`` where what a process says is split."""
-    try:
-        entries = os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    matches = filter(None, map(_ENTRY.fullmatch, entries))
-    return sorted({(match[1], "err" if match[2] else "out") for match in matches})
+class Folder:
+    """The directory of many logs."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._changed = -1
+        self._entries: dict[str, set[int]] = {}
+
+    def logs(self) -> list[tuple[str, str]]:
+        """Whose logs are there: names, and ``out``, or ``err`` where what a process says is split. Raises OSError."""
+        matches = filter(None, map(_LOG.fullmatch, self._look()))
+        return sorted((match[1], "err" if match[2] else "out") for match in matches)
+
+    def numbers(self, log: str) -> set[int]:
+        """The numbers of the files of one log, 0 for the one that is written. Raises OSError."""
+        return self._look().get(log, set())
+
+    def _look(self) -> dict[str, set[int]]:
+        """By the names of logs, the numbers of their files; not listed again before it has changed."""
+        try:
+            changed = os.stat(self.path).st_mtime_ns
+            if changed != self._changed:
+                entries = os.listdir(self.path)
+                # What changes again within a tick of the kernel's clock has the same time.
+                self._changed = changed if time.time_ns() - changed > _TICK else -1
+                self._entries = {}
+                for match in filter(None, map(_ENTRY.fullmatch, entries)):
+                    self._entries.setdefault(match[1], set()).add(int(match[2] or 0))
+        except FileNotFoundError:
+            self._changed, self._entries = -1, {}
+        return self._entries
 
 
 class Log:
@@ -53,11 +81,13 @@ class Log:
     is set when a file went before it was read.
     """
 
-    def __init__(self, folder: str, name: str, stream: str = "out") -> None:
+    def __init__(self, folder: str | Folder, name: str, stream: str = "out") -> None:
+        """``folder``: the directory, or one `Folder` for many logs, which is listed less often then."""
+        self._folder = Folder(folder) if isinstance(folder, str) else folder
         self.name = name
         self.stream = stream
         self.gap = False
-        self._path = os.path.join(folder, f"{name}.log" if stream == "out" else f"{name}.log.err")
+        self._path = os.path.join(self._folder.path, f"{name}.log" if stream == "out" else f"{name}.log.err")
         self._file: File | None = None
         self._offset = 0
         self._partial = b""
@@ -257,9 +287,11 @@ class Log:
             number = self._number(file)
             if number is None:
                 return None
-            last = max(self._numbers(), default=0)
-            # By one more than the names were: they may be changing, the oldest first.
-            found = next(filter(None, (File.at(self._path, other) for other in range(number + 1, last + 2))), None)
+            found = File.at(self._path, number + 1)
+            if found is None:
+                last = max(self._numbers(), default=0)
+                # By one more than the names were: they may be changing, the oldest first.
+                found = next(filter(None, (File.at(self._path, other) for other in range(number + 1, last + 2))), None)
             if file.is_at(self._path, number) and (found is None or not found.is_same(file)):
                 return found
             if found is not None:
@@ -310,20 +342,7 @@ class Log:
 
     def _numbers(self) -> list[int]:
         """The numbers that there are, in order."""
-        base = os.path.basename(self._path)
-        found = set()
-        try:
-            entries = os.listdir(os.path.dirname(self._path))
-        except FileNotFoundError:
-            return []
-        for entry in entries:
-            if entry == base:
-                found.add(0)
-            elif entry.startswith(f"{base}."):
-                rest = entry[len(base) + 1 :].removesuffix(".gz")
-                if rest.isdecimal() and rest[0] != "0":
-                    found.add(int(rest))
-        return sorted(found)
+        return sorted(self._folder.numbers(os.path.basename(self._path)))
 
 
 def _line_start(file: File, offset: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from colony.logs.file import BLOCK
-from colony.logs.log import LONGEST, Log, Piece, found
+from colony.logs.log import LONGEST, Folder, Log, Piece
 
 # Any is what system calls are called with.
 
@@ -120,7 +120,7 @@ def test_there_is_nothing_to_read_where_there_is_no_log(log: Log, tmp_path: Path
     log.stop_here()
     assert log.read() is None
     assert log.unfinished() is None
-    assert found(str(tmp_path / "none")) == []
+    assert Folder(str(tmp_path / "none")).logs() == []
 
 
 def test_a_gap_among_the_numbers_is_none_in_the_lines(writer: Writer, log: Log) -> None:
@@ -532,7 +532,7 @@ def test_logs_are_found_by_their_names_whatever_those_are(tmp_path: Path) -> Non
         "notes", "b.log.x", "b.log.01", "c.log.err.log.err",
     ):  # fmt: skip
         (tmp_path / name).touch()
-    assert found(str(tmp_path)) == [
+    assert Folder(str(tmp_path)).logs() == [
         ("a.log", "out"), ("c.log.err", "err"), ("old", "out"), ("web", "err"), ("web", "out"),
     ]  # fmt: skip
 
