@@ -335,8 +335,9 @@ class LogFile:
     def _shift(self) -> None:
         kept = self._policy.backups
         if not self._swept:
-            self._sweep(kept)
-            self._swept = True
+            with suppress(OSError):  # for want of a descriptor, say: with the next one then
+                self._sweep(kept)
+                self._swept = True
         if not kept:
             os.unlink(self._path)
             return
