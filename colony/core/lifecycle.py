@@ -16,6 +16,7 @@ from typing import Protocol, assert_never
 
 import attrs
 
+from colony.core.change import evolve
 from colony.core.desired import Desired
 from colony.core.ending import Ending, advance, again, begin, insist
 from colony.core.health import Vitals, probed
@@ -414,7 +415,7 @@ def step(unit: Unit, event: Event, now: float, others: Others = ALONE) -> tuple[
     recorded, first = record(unit, event, now)
     settled, second = settle(recorded, now, others)
     if settled.state is not unit.state and type(settled.state) is not type(unit.state):
-        settled = attrs.evolve(settled, since=now)
+        settled = evolve(settled, since=now)
     return settled, (*first, *second)
 
 
@@ -462,16 +463,16 @@ def record(unit: Unit, event: Event, now: float) -> tuple[Unit, tuple[Effect, ..
         case Wanted(spec, source):
             if unit.spec is None or unit.spec.digest != spec.digest:
                 unit = _anew(unit)
-            return attrs.evolve(unit, spec=spec, source=source), ()
+            return evolve(unit, spec=spec, source=source), ()
         case Unwanted():
-            return attrs.evolve(unit, spec=None, held=False), ()
+            return evolve(unit, spec=None, held=False), ()
         case Held():
-            return attrs.evolve(unit, held=True), ()
+            return evolve(unit, held=True), ()
         case Released():
             runs = isinstance(unit.state, Spawning | Starting | Up)
-            return attrs.evolve(unit if runs else _anew(unit), held=False), ()
+            return evolve(unit if runs else _anew(unit), held=False), ()
         case RestartAsked():
-            return attrs.evolve(_anew(unit), held=False), ()
+            return evolve(_anew(unit), held=False), ()
         case SignalAsked(signal):
             return unit, () if unit.process is None else (Kill(unit.process.pid, signal),)
         case ReloadAsked():
@@ -480,30 +481,30 @@ def record(unit: Unit, event: Event, now: float) -> tuple[Unit, tuple[Effect, ..
                 return unit, ()
             return unit, (Signal(process.pid, process.spec.reload),)
         case Closing():
-            return attrs.evolve(unit, closing=True), ()
+            return evolve(unit, closing=True), ()
         case Insisted():
-            unit = attrs.evolve(unit, hurried=True)
+            unit = evolve(unit, hurried=True)
             if not isinstance(unit.state, Stopping):
                 return unit, ()
             ending, signals = insist(unit.state.ending)
-            stopping = attrs.evolve(unit.state, ending=ending)
-            return attrs.evolve(unit, state=stopping), _kills(stopping.process, signals, ending.main)
+            stopping = evolve(unit.state, ending=ending)
+            return evolve(unit, state=stopping), _kills(stopping.process, signals, ending.main)
         case Spawned(pid):
             return _spawned(unit, pid, now), ()
         case SpawnFailed(why):
             assert isinstance(unit.state, Spawning), "only what was ordered can fail"
-            failed = attrs.evolve(unit, trouble=f"cannot start: {why}")
+            failed = evolve(unit, trouble=f"cannot start: {why}")
             return _early(failed, unit.state.spec, unit.state.generation, now), ()
         case Ready(pid):
             if isinstance(unit.state, Starting) and unit.state.process.pid == pid:
-                unit = attrs.evolve(unit, state=Up(unit.state.process))
+                unit = evolve(unit, state=Up(unit.state.process))
             return unit, ()
         case Probed(pid, trouble):
             return _probed(unit, pid, trouble, now), ()
         case Exited(pid, exit, alone):
             return _exited(unit, pid, exit, alone, now)
         case Learned(pid, exit):
-            return attrs.evolve(unit, last_exit=exit) if unit.last_exit_of == pid else unit, ()
+            return evolve(unit, last_exit=exit) if unit.last_exit_of == pid else unit, ()
         case Emptied(pid):
             if isinstance(unit.state, Stopping) and unit.state.process.pid == pid and unit.state.exit is not None:
                 return _gone(unit, unit.state), ()
@@ -516,7 +517,7 @@ def record(unit: Unit, event: Event, now: float) -> tuple[Unit, tuple[Effect, ..
 
 def _anew(unit: Unit) -> Unit:
     """There is a new reason to run: what runs is stale, what was counted against it is forgiven."""
-    return attrs.evolve(unit, generation=unit.generation + 1, streak=0)
+    return evolve(unit, generation=unit.generation + 1, streak=0)
 
 
 def _spawned(unit: Unit, pid: Pid, now: float) -> Unit:
@@ -526,12 +527,12 @@ def _spawned(unit: Unit, pid: Pid, now: float) -> Unit:
     if ready := process.spec.ready:
         wait = ready.probe.seconds if isinstance(ready.probe, Elapsed) else ready.timeout
         state = Starting(process, now + wait)
-    return attrs.evolve(unit, state=state, starts=unit.starts + 1, trouble=None, sent=None)
+    return evolve(unit, state=state, starts=unit.starts + 1, trouble=None, sent=None)
 
 
 def _probed(unit: Unit, pid: Pid, trouble: str | None, now: float) -> Unit:
     if isinstance(unit.state, Starting) and unit.state.process.pid == pid:
-        return attrs.evolve(unit, state=attrs.evolve(unit.state, trouble=trouble))
+        return evolve(unit, state=evolve(unit.state, trouble=trouble))
     if not isinstance(unit.state, Up) or unit.state.process.pid != pid:
         return unit
     process = unit.state.process
@@ -540,9 +541,9 @@ def _probed(unit: Unit, pid: Pid, trouble: str | None, now: float) -> Unit:
     age = now - process.started
     vitals = probed(unit.state.vitals, process.spec.health, trouble, age)
     if vitals != unit.state.vitals:
-        unit = attrs.evolve(unit, state=Up(process, vitals))
+        unit = evolve(unit, state=Up(process, vitals))
     # It lives and is well: what was counted against those before it is forgiven.
-    return attrs.evolve(unit, streak=0) if unit.streak and vitals.healthy and age >= _threshold(process) else unit
+    return evolve(unit, streak=0) if unit.streak and vitals.healthy and age >= _threshold(process) else unit
 
 
 def _exited(unit: Unit, pid: Pid, exit: Exit, alone: bool, now: float) -> tuple[Unit, tuple[Effect, ...]]:
@@ -553,11 +554,11 @@ def _exited(unit: Unit, pid: Pid, exit: Exit, alone: bool, now: float) -> tuple[
             state = Stopping(process, ending, asked=False, exit=exit, ended=now)
         case Stopping(process) if process.pid == pid:
             signals = again(unit.state.ending)  # what left its group heard nothing of it
-            state = attrs.evolve(unit.state, exit=exit, ended=now)
-            unit = attrs.evolve(unit, sent=state.ending.ladder[state.ending.rung].signal)
+            state = evolve(unit.state, exit=exit, ended=now)
+            unit = evolve(unit, sent=state.ending.ladder[state.ending.rung].signal)
         case _:
             return unit, ()
-    unit = attrs.evolve(unit, state=state, last_exit=exit, last_exit_at=now, last_exit_of=pid)
+    unit = evolve(unit, state=state, last_exit=exit, last_exit_at=now, last_exit_of=pid)
     return (_gone(unit, state), ()) if alone else (unit, _kills(process, signals))
 
 
@@ -566,13 +567,13 @@ def _gone(unit: Unit, state: Stopping) -> Unit:
     assert state.exit is not None and state.ended is not None, "gone is known only after the exit"
     spec, generation = state.process.spec, state.process.generation
     if state.asked:
-        return attrs.evolve(unit, state=Down(), streak=0)
+        return evolve(unit, state=Down(), streak=0)
     # Whatever code it ended with when it was made to: not to be ready, or well, is a failure.
     if not spec.restart.wants_more(state.exit if state.fault is None else Exit(None)):
-        return attrs.evolve(unit, state=Down(ended=generation), streak=0)
+        return evolve(unit, state=Down(ended=generation), streak=0)
     if state.fault is not None or state.ended - state.process.started < _threshold(state.process):
         return _early(unit, spec, generation, state.ended)
-    return attrs.evolve(unit, state=Backoff(state.ended, generation), streak=0)
+    return evolve(unit, state=Backoff(state.ended, generation), streak=0)
 
 
 def _early(unit: Unit, spec: ProcessSpec, generation: int, ended: float) -> Unit:
@@ -580,9 +581,9 @@ def _early(unit: Unit, spec: ProcessSpec, generation: int, ended: float) -> Unit
     # What a newer generation will be is not known yet, and nothing counts against it.
     streak = unit.streak + 1 if generation == unit.generation else 0
     if spec.restart.attempts is not None and streak >= spec.restart.attempts:
-        return attrs.evolve(unit, state=Failed(generation), streak=streak)
+        return evolve(unit, state=Failed(generation), streak=streak)
     delay = spec.restart.delay(streak, f"{unit.name} {unit.starts}")
-    return attrs.evolve(unit, state=Backoff(ended + delay, generation), streak=streak)
+    return evolve(unit, state=Backoff(ended + delay, generation), streak=streak)
 
 
 def _threshold(process: Running) -> float:
@@ -602,14 +603,14 @@ def settle(unit: Unit, now: float, others: Others = ALONE) -> tuple[Unit, tuple[
         case Down(ended):
             return _start(unit, others) if unit.startable and ended != unit.generation else (unit, ())
         case Waiting():
-            return _start(unit, others) if unit.startable else (attrs.evolve(unit, state=Down()), ())
+            return _start(unit, others) if unit.startable else (evolve(unit, state=Down()), ())
         case Backoff(until, generation):
             if not unit.startable:
-                return attrs.evolve(unit, state=Down()), ()
+                return evolve(unit, state=Down()), ()
             return _start(unit, others) if generation != unit.generation or now >= until else (unit, ())
         case Failed(generation):
             if not unit.startable:
-                return attrs.evolve(unit, state=Down()), ()
+                return evolve(unit, state=Down()), ()
             return _start(unit, others) if generation != unit.generation else (unit, ())
         case Spawning():
             return unit, ()
@@ -618,7 +619,7 @@ def settle(unit: Unit, now: float, others: Others = ALONE) -> tuple[Unit, tuple[
         case Stopping(process, ending, exit=exit):
             ending, signals = advance(ending, now)
             if signals:
-                unit = attrs.evolve(unit, state=attrs.evolve(unit.state, ending=ending))
+                unit = evolve(unit, state=evolve(unit.state, ending=ending))
             # Whom the main has left behind has nobody any more who would tell them.
             return unit, _kills(process, signals, ending.main and exit is None)
         case _:
@@ -629,20 +630,20 @@ def _start(unit: Unit, others: Others) -> tuple[Unit, tuple[Effect, ...]]:
     """Start it, unless it has to wait for others."""
     assert unit.spec is not None, "startable implies it"
     if missing := others.missing(unit):
-        return attrs.evolve(unit, state=Waiting(missing)), ()
+        return evolve(unit, state=Waiting(missing)), ()
     state = Spawning(unit.spec, unit.generation)
-    return attrs.evolve(unit, state=state), (Spawn(unit.name, unit.spec, unit.source),)
+    return evolve(unit, state=state), (Spawn(unit.name, unit.spec, unit.source),)
 
 
 def _leave(unit: Unit, state: Starting | Up, now: float, others: Others) -> tuple[Unit, tuple[Effect, ...]]:
     """Begin to end it, unless others have to go first."""
     if not unit.hurried and (first := others.first(unit)) is not None:
-        return attrs.evolve(unit, yields=first), ()
+        return evolve(unit, yields=first), ()
     ending, signals = begin(state.process.spec.stop, now)
     if unit.hurried:
         ending, signals = insist(ending)
     stopping = Stopping(state.process, ending, asked=True)
-    return attrs.evolve(unit, state=stopping, yields=None), _kills(state.process, signals, ending.main)
+    return evolve(unit, state=stopping, yields=None), _kills(state.process, signals, ending.main)
 
 
 def _go_on(unit: Unit, state: Starting | Up, now: float) -> tuple[Unit, tuple[Effect, ...]]:
@@ -652,13 +653,13 @@ def _go_on(unit: Unit, state: Starting | Up, now: float) -> tuple[Unit, tuple[Ef
         case Starting(process, due, trouble) if due is not None and now >= due:
             assert process.spec.ready is not None, "only what is to become ready starts for long"
             if state.unheard or isinstance(process.spec.ready.probe, Elapsed):
-                return attrs.evolve(unit, state=Up(process), yields=None), ()
+                return evolve(unit, state=Up(process), yields=None), ()
             because = "" if trouble is None else f": {trouble}"
             fault = f"not ready after {process.spec.ready.timeout:g} s{because}"
         case Up(process, vitals) if vitals.healthy is False:
             fault = f"unhealthy: {vitals.trouble}"
         case _:
-            return attrs.evolve(unit, yields=None) if unit.yields else unit, ()
+            return evolve(unit, yields=None) if unit.yields else unit, ()
     ending, signals = begin(process.spec.stop, now)
     stopping = Stopping(process, ending, asked=False, fault=fault, vitals=vitals)
-    return attrs.evolve(unit, state=stopping, yields=None, trouble=fault), _kills(process, signals, ending.main)
+    return evolve(unit, state=stopping, yields=None, trouble=fault), _kills(process, signals, ending.main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, NewType
 
 import attrs
@@ -23,7 +24,15 @@ Pid = NewType("Pid", int)
 
 def timestamp(wall: float) -> str:
     """``2026-11-21T22:18:03.123456Z`` for seconds since the epoch."""
-    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    fraction, seconds = math.modf(wall)
+    # Many instants lie in one second; the same rounding as datetime's, which may make it the next one.
+    micros = round(fraction * 1e6)
+    return f"{_second(int(seconds) + micros // 1_000_000)}.{micros % 1_000_000:06}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @attrs.frozen

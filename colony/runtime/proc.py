@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import attrs
 
@@ -59,8 +61,53 @@ def stat(pid: int) -> Stat | None:
 
 def start_time(pid: int) -> int | None:
     """The `Stat.start_time` of ``pid`` alone, at half the price; None if there is no such process."""
-    data = _read(f"/proc/{pid}/stat")
-    return int(data[data.rindex(b")") + 2 :].split(b" ", 20)[19]) if data else None
+    with suppress(OSError):
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(descriptor, 4096)  # one line, which the kernel gives whole
+        finally:
+            os.close(descriptor)
+        return int(data[data.rindex(b")") + 2 :].split(b" ", 20)[19])
+    return None
+
+
+_TICK = 1_000_000_000 // (os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100)
+"""Nanoseconds; the kernel gives start times in whole ones."""
+
+_PROOFS = 8
+"""Start times that have to be as they were reckoned, one after the other, before they are not read any more."""
+
+
+class Births:
+    """
+    The `start_time` of children, mostly without reading it, which is a twentieth of what a start costs.
+
+    What was started while the clock that start times are on (CLOCK_BOOTTIME, fork(2)) stayed within one tick, was
+    started in that tick. Whether this kernel keeps to that is seen at the first starts.
+    """
+
+    def __init__(self) -> None:
+        self._begun: int | None = None
+        self._proofs = 0 if hasattr(time, "CLOCK_BOOTTIME") else -1
+
+    def begin(self) -> None:
+        """One is about to be started."""
+        self._begun = self._tick()
+
+    def of(self, pid: int) -> int | None:
+        """The start time of what has been since; None if it is not to be had."""
+        begun, self._begun = self._begun, None
+        if begun is None or begun != self._tick():
+            return start_time(pid)
+        if self._proofs >= _PROOFS:
+            return begun
+        found = start_time(pid)
+        if found is not None:
+            self._proofs = self._proofs + 1 if found == begun else -1
+        return found
+
+    def _tick(self) -> int | None:
+        return None if self._proofs < 0 else time.clock_gettime_ns(time.CLOCK_BOOTTIME) // _TICK
 
 
 def pids() -> Iterator[int]:

@@ -18,6 +18,7 @@ import attrs
 from twisted.logger import Logger
 
 from colony.core import check
+from colony.core.change import evolve
 from colony.core.model import Exit, Name, Pid, Rest, Start
 from colony.runtime import proc
 
@@ -86,20 +87,20 @@ class Records:
         starts = 0 if before is None else before.starts
         self._write(Record(start.name, start.token, start.spec.digest, starts))
 
-    def started(self, start: Start, pid: Pid) -> None:
+    def started(self, start: Start, pid: Pid, start_time: int | None) -> None:
         """It has been made."""
         record = self._known[start.name]
-        self._write(attrs.evolve(record, pid=pid, start_time=proc.start_time(pid), starts=record.starts + 1))
+        self._write(evolve(record, pid=pid, start_time=start_time, starts=record.starts + 1))
 
     def doom(self, name: Name) -> None:
         """What runs of that name is not what is wanted any more, whatever its file says."""
         if name in self._known:
-            self._write(attrs.evolve(self._known[name], stale=True))
+            self._write(evolve(self._known[name], stale=True))
 
     def said(self, name: Name) -> None:
         """It has told of being ready, and will not do so again."""
         if name in self._known:
-            self._write(attrs.evolve(self._known[name], said=True))
+            self._write(evolve(self._known[name], said=True))
 
     def rest(self, name: Name, digest: str, rest: Rest) -> None:
         """What was started, or to be started, by that spec is not to run for a while, or not any more."""
@@ -107,7 +108,7 @@ class Records:
         if record is None or record.digest != digest:  # it could not even be tried
             record = Record(name, "", digest, 0 if record is None else record.starts)
         trouble = None if rest.trouble is None else rest.trouble[:_TROUBLE]
-        self._write(attrs.evolve(record, stale=False, rest=attrs.evolve(rest, trouble=trouble)))
+        self._write(evolve(record, stale=False, rest=evolve(rest, trouble=trouble)))
 
     def forget(self, name: Name) -> None:
         """Nothing is left of that name."""

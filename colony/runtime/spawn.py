@@ -102,6 +102,7 @@ class ProcessSpawner:
         self._finish = finish
         self._pipes = pipes
         self._records = records or Records(lambda: None)
+        self._births = proc.Births()
         self._subreaper = subreaper
         self._partial = dict(partial)
         self.has_fifos = True
@@ -133,13 +134,14 @@ class ProcessSpawner:
         policy = self._policy(start.spec, start.name) if recorded and relay is None else None
         channel = self._open_channel(start.name, start.token, owner, relay or self._relay, policy)
         channel.awaited = _awaited(start.spec)
+        self._births.begin()
         try:
             pid, report, cgroup = self._launch(finished, wanted, channel, start.token)
         except BaseException:
             channel.abandon()
             raise
         if recorded:
-            self._records.started(start, pid)
+            self._records.started(start, pid, self._births.of(pid))
         channel.start()
         kin = self._launcher.kin(pid, start.token)
         process = _Process(self, start.name, pid, kin, ended, channel, report, cgroup)
@@ -352,15 +354,15 @@ class ProcessSpawner:
         """The main process is no more; is anybody left?  Two system calls say so, unless there is."""
         self._unwatched.pop(process.pid, None)
         self._children -= process.is_child
-        process.channel.drain()
         if (
             process.is_child
             and not family.has_group(process.pid)
             and not self._may_have_orphans(process.kin)
             and not (process.cgroup is not None and process.cgroup.has_members())
         ):
-            self._finish_family(process)
+            self._finish_family(process)  # which drains, too
             return
+        process.channel.drain()
         self._families[process.pid] = process
         self._family_pace = 0.0
         self._look_soon()

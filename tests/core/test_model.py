@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -133,3 +135,14 @@ def test_the_ladder_of_who_names_none_is_term_and_kill() -> None:
 )
 def test_a_time_is_written_in_utc_with_microseconds(wall: float, text: str) -> None:
     assert timestamp(wall) == text
+
+
+@steady
+@given(st.floats(-(10**9), 10**10))
+def test_an_instant_is_written_as_datetime_has_it(wall: float) -> None:
+    assert timestamp(wall) == datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@pytest.mark.parametrize("wall", [0.9999996, 1.9999999, 1e9 + 0.99999994, -0.25, -1e-7])
+def test_an_instant_is_rounded_as_datetime_does(wall: float) -> None:
+    assert timestamp(wall) == datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,3 +121,58 @@ def test_what_may_not_be_read_has_no_token() -> None:
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
     assert seen.stdout == "None True\n"
+
+
+def test_a_start_time_reckoned_from_the_clock_is_the_one_that_the_kernel_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    births = proc.Births()
+    read: list[int] = []
+
+    def start_time(pid: int) -> int | None:
+        read.append(pid)
+        return of_stat(pid)
+
+    monkeypatch.setattr(proc, "start_time", start_time)
+    for _ in range(60):
+        births.begin()
+        pid = os.posix_spawn("/bin/true", ["true"], {})
+        try:
+            assert births.of(pid) == of_stat(pid)
+        finally:
+            os.waitpid(pid, 0)
+    assert len(read) < 60, "some were reckoned"
+
+
+def test_what_started_in_another_tick_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    births = proven(monkeypatch, tick := [100])
+    births.begin()
+    tick[0] += 1
+    assert births.of(7) == 5
+
+
+def test_a_kernel_whose_start_times_are_on_another_clock_is_asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    births = proven(monkeypatch, [100], proofs=7)
+    births.begin()
+    assert births.of(7) == 5, "the eighth was not as reckoned"
+    births.begin()
+    assert births.of(7) == 5
+
+
+def proven(monkeypatch: pytest.MonkeyPatch, tick: list[int], proofs: int = 8) -> proc.Births:
+    """Births that were as reckoned so often, at that tick; from now on /proc says 5."""
+    births = proc.Births()
+    nanoseconds = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda clock: tick[0] * nanoseconds)
+    monkeypatch.setattr(proc, "start_time", lambda pid: tick[0])
+    for _ in range(proofs):
+        births.begin()
+        assert births.of(7) == tick[0]
+    monkeypatch.setattr(proc, "start_time", lambda pid: 5)
+    if proofs == 8:
+        births.begin()
+        assert births.of(7) == tick[0], "it is not read any more"
+    return births
+
+
+def of_stat(pid: int) -> int | None:
+    stat = proc.stat(pid)
+    return None if stat is None else stat.start_time

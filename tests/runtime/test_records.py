@@ -41,7 +41,7 @@ def test_an_intent_is_there_before_the_start_and_the_pid_after_it(folder: Path) 
     writer = records(folder)
     writer.intend(WEB)
     assert list(records(folder).read()) == [Record(WEB.name, WEB.token, WEB.spec.digest)]
-    writer.started(WEB, OWN)
+    writer.started(WEB, OWN, start_time())
     assert list(records(folder).read()) == [Record(WEB.name, WEB.token, WEB.spec.digest, 1, OWN, start_time())]
 
 
@@ -49,7 +49,7 @@ def test_what_was_asked_since_and_how_often_it_started_is_known(folder: Path) ->
     writer = records(folder)
     for _ in range(3):
         writer.intend(WEB)
-        writer.started(WEB, OWN)
+        writer.started(WEB, OWN, start_time())
     writer.doom(WEB.name)
     [found] = records(folder).read()
     assert (found.starts, found.stale, found.rest) == (3, True, None)
@@ -70,7 +70,7 @@ def test_what_was_asked_since_and_how_often_it_started_is_known(folder: Path) ->
 def test_why_nothing_runs_is_known_until_the_next_start(folder: Path, rest: Rest) -> None:
     writer = records(folder)
     writer.intend(WEB)
-    writer.started(WEB, OWN)
+    writer.started(WEB, OWN, start_time())
     writer.rest(WEB.name, WEB.spec.digest, rest)
     [found] = records(folder).read()
     assert (found.rest, found.starts, found.pid) == (rest, 1, OWN)
@@ -85,7 +85,7 @@ def test_why_nothing_runs_is_known_until_the_next_start(folder: Path, rest: Rest
 def test_why_a_start_was_not_even_tried_is_known_too(folder: Path) -> None:
     writer = records(folder)
     writer.intend(WEB)
-    writer.started(WEB, OWN)
+    writer.started(WEB, OWN, start_time())
     failed = Rest(None, 2, trouble="\N{PILE OF POO}" * 1000)
     for name in (WEB.name, Name("new")):
         writer.rest(name, "e" * 64, failed)
@@ -99,11 +99,11 @@ def test_why_a_start_was_not_even_tried_is_known_too(folder: Path) -> None:
 def test_the_counting_goes_on_from_what_was_read(folder: Path) -> None:
     writer = records(folder)
     writer.intend(WEB)
-    writer.started(WEB, OWN)
+    writer.started(WEB, OWN, start_time())
     later = records(folder)
     list(later.read())
     later.intend(WEB)
-    later.started(WEB, OWN)
+    later.started(WEB, OWN, start_time())
     [found] = records(folder).read()
     assert found.starts == 2
 
@@ -113,7 +113,7 @@ def test_a_record_is_for_us_alone_and_always_of_one_size(folder: Path) -> None:
     sizes = set()
     steps: list[Callable[[], None]] = [
         lambda: writer.intend(WEB),
-        lambda: writer.started(WEB, OWN),
+        lambda: writer.started(WEB, OWN, start_time()),
         lambda: writer.doom(WEB.name),
     ]
     for step in steps:
@@ -178,7 +178,7 @@ def test_where_nothing_can_be_recorded_it_is_said_once_and_stops_nothing(folder:
     with said() as lines:
         for _ in range(3):
             writer.intend(WEB)
-            writer.started(WEB, OWN)
+            writer.started(WEB, OWN, start_time())
         assert len(lines) == 1
         assert list(records(folder).read()) == []
     assert len(lines) == 2
@@ -187,6 +187,6 @@ def test_where_nothing_can_be_recorded_it_is_said_once_and_stops_nothing(folder:
 def test_without_a_folder_nothing_is_recorded() -> None:
     nowhere = Records(lambda: None)
     nowhere.intend(WEB)
-    nowhere.started(WEB, OWN)
+    nowhere.started(WEB, OWN, start_time())
     nowhere.forget_all()
     assert list(nowhere.read()) == []
