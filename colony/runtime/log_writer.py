@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import count
 
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
 from colony.core.model import LogPolicy
 from colony.runtime.gzipped import Compressor, sweep
 from colony.runtime.inheritance import blocked_signals
 from colony.runtime.logfile import LogFile
-from colony.runtime.logs import Relay
+from colony.runtime.logs import IReactor, Relay
 from colony.runtime.splice import Glass
 from colony.runtime.stream import Stream
 
@@ -54,7 +53,7 @@ class LogWriter:
 
     def __init__(
         self,
-        reactor: IReactorFromThreads,
+        reactor: IReactor,
         relay: Relay,
         folder: Callable[[], str | None],
         told: Callable[[], None] = lambda: None,
@@ -68,6 +67,7 @@ class LogWriter:
         self._commands: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
         self._woken = False
+        self._wakes = False
         self._ending = False
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
@@ -147,6 +147,12 @@ class LogWriter:
 
     def _ask(self, command: Callable[[], None]) -> None:
         self._commands.append(command)
+        if not self._wakes:  # once for all of this reactor turn: two threads that take turns hold each other up
+            self._wakes = True
+            self.reactor.callLater(0, self._wake_after_turn)
+
+    def _wake_after_turn(self) -> None:
+        self._wakes = False
         self._wake()
 
     def _wake(self) -> None:
@@ -201,8 +207,10 @@ class LogWriter:
             self._swept = True
             sweep(folder)
         self._streams[stream] = None
-        stream.begin()
-        self._serve(stream)
+        if stream.is_survivor:
+            stream.begin()
+        if stream.is_survivor or not self._listen(stream):  # else the selector tells of its first word
+            self._serve(stream)
 
     def _serve(self, stream: Stream) -> None:
         if stream not in self._streams:

@@ -48,7 +48,7 @@ class Stream:
         self._relay = relay
         self._glass = glass
         self._in_reactor = in_reactor
-        self._is_survivor = descriptor < 0
+        self.is_survivor = descriptor < 0
         self._mouth = Mouth(descriptor, glass, holds)
         self._lines = Lines(self._hand_on)
         self._trouble: int | None = None
@@ -71,7 +71,7 @@ class Stream:
 
     def begin(self) -> None:
         """Go on where another supervisor left it."""
-        if self._is_survivor and self.is_read:
+        if self.is_survivor and self.is_read:
             with suppress(OSError):
                 self._lines.partial = self.file.unfinished()
 

@@ -53,6 +53,7 @@ class Office:
         channel = FileChannel(self.writer, name, policy, path)
         end = os.dup(channel.child_fd)
         channel.start()
+        self.loop.turn()  # after which it is told of
         return channel, end
 
     def kept(self, name: str = "web") -> bytes:
