@@ -549,7 +549,8 @@ class Supervisor:
         if after.given_up and not before.given_up and after.spec is not None and after.spec.essential:
             self._gave_up(name, after.last_exit if after.trouble is None else None)
         self._telling.happened(before, after, event)
-        self._drop_if_forgotten(name)
+        if after.forgotten:
+            self._drop_if_forgotten(name)
         self._settle_close()
 
     def _perform(self, name: Name, effect: Effect) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -23,11 +24,14 @@ REPORT_DELAY = 0.02
 REPORT_DELAY_CLOSING = 0.5
 """The same while everything is being stopped, which mostly is over by then."""
 
-REPORT_PATIENCE = 0.25
-"""Seconds that reports wait at the most for a storm to pass."""
+REPORT_PATIENCE = 0.5
+"""Seconds that reports wait at the most for a storm to pass, from its beginning and between two of them."""
 
 REPORT_SLICE = 64
 """Names told of in one reactor turn."""
+
+MOST_UNSAID = 2048
+"""Events whose lines wait at the most for what is to be done; a thousand starts are two thousand."""
 
 TRANSITIONS_SLICE = 256
 """Transitions told of in one reactor turn; names are told of once none is left."""
@@ -62,7 +66,8 @@ class Telling:
         self._unsaid: deque[tuple[Unit, Unit, Event]] = deque()
         self._next_speech: IDelayedCall | None = None
         self._unreported: str | None = None
-        self._stepped = self._reported = -REPORT_PATIENCE
+        self._stepped = -math.inf
+        self._owed: float | None = None
 
     def moved(self, name: Name) -> None:
         """There is something new to report of it."""
@@ -82,6 +87,8 @@ class Telling:
     def soon(self) -> None:
         """Report before long, though no unit may have moved: litter, and files of no name, are told of too."""
         if self._next_report is None:
+            if self._owed is None:
+                self._owed = self._clock.seconds()
             delay = REPORT_DELAY_CLOSING if self._closing else REPORT_DELAY
             self._next_report = self._clock.callLater(delay, self._report_slice)
 
@@ -99,6 +106,7 @@ class Telling:
         if self._next_report is not None:
             self._next_report.cancel()
             self._next_report = None
+        self._owed = None
         moved, self._moved = frozenset(self._moved), {}
         self._report_guarded(moved, len(self._transitions))
 
@@ -111,17 +119,20 @@ class Telling:
         self._next_report = None
         now = self._clock.seconds()
         # What is still to be done comes before telling of what was; for a while.
-        if (self._busy() or now - self._stepped < REPORT_DELAY) and now - self._reported < REPORT_PATIENCE:
+        owed, self._owed = self._owed, now
+        if owed is not None and (self._busy() or now < self._stepped + REPORT_DELAY) and now < owed + REPORT_PATIENCE:
+            self._owed = owed
             self.soon()
             return
-        self._reported = now
         moved: frozenset[Name] = frozenset()
         if len(self._transitions) <= TRANSITIONS_SLICE:
             moved = frozenset(list(self._moved)[:REPORT_SLICE])
             for name in moved:
                 del self._moved[name]
         self._report_guarded(moved, TRANSITIONS_SLICE)
-        if self._moved and self._next_report is None:
+        if not self._moved:
+            self._owed = None
+        elif self._next_report is None:
             self._next_report = self._clock.callLater(0, self._report_slice)
 
     def _report_guarded(self, moved: frozenset[Name], most: int) -> None:
@@ -143,7 +154,7 @@ class Telling:
     def _speak(self) -> None:
         """Say in the log what has happened, once what is to be done has been, or too much is unsaid."""
         self._next_speech = None
-        if not self._busy() or len(self._unsaid) > REPORT_SLICE:
+        if not self._busy() or len(self._unsaid) > MOST_UNSAID:
             for _ in range(min(REPORT_SLICE, len(self._unsaid))):
                 self.say(words.of_unit(*self._unsaid.popleft()))
         if self._unsaid:

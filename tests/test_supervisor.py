@@ -14,12 +14,13 @@ from twisted.internet.task import Clock
 
 from colony.core import lifecycle
 from colony.core.desired import Content, Listing, Readable, Unreadable
-from colony.core.lifecycle import Backoff, Down, Failed, Up
-from colony.core.model import Answer, Defaults, Exit, Name, NotYet, Pid, Report, Rest, Survivor, Transition
+from colony.core.lifecycle import Alarm, Backoff, Down, Failed, Up
+from colony.core.model import Answer, Defaults, Exit, Name, NotYet, Pid, Report, Rest, Start, Survivor, Transition
 from colony.core.wire import parse_message, parse_spec
 from colony.report.status import why
+from colony.runtime.spawn import Ended
 from colony.supervisor import CONFIRM, SLICE, Supervisor
-from colony.telling import REPORT_DELAY, REPORT_RETRY, REPORT_SLICE, TRANSITIONS_SLICE
+from colony.telling import REPORT_DELAY, REPORT_PATIENCE, REPORT_RETRY, REPORT_SLICE, TRANSITIONS_SLICE
 from tests.fakes import FakeChecks, FakeMemory, FakeProcess, FakeSpawner, Heard, listening
 
 # Any is a JSON value.
@@ -1488,3 +1489,36 @@ def test_what_was_started_before_is_asked_whether_it_is_ready(colony: Colony) ->
     colony.checks.of("web").is_ready()
     colony.settle()
     assert colony.running() == ["web", "after"]
+
+
+def test_in_a_storm_that_does_not_pass_reports_are_made_all_the_same(colony: Colony) -> None:
+    colony.write("web")
+    colony.settle()
+    told = len(colony.reports)
+    began = colony.clock.seconds()
+
+    while len(colony.reports) == told:  # something happens all the time
+        colony.clock.advance(REPORT_DELAY / 2)
+        colony.supervisor.tell(Name("web"), Alarm())
+        colony.supervisor.report()
+        assert colony.clock.seconds() - began < 10
+
+    assert colony.clock.seconds() - began == pytest.approx(REPORT_PATIENCE, abs=2 * REPORT_DELAY)
+
+
+def test_what_a_thousand_starts_tell_comes_after_the_last_of_them(colony: Colony) -> None:
+    at_the_last: list[int] = []
+    spawn = colony.spawner.spawn
+
+    def spawned(start: Start, ended: Ended) -> Pid:
+        if len(colony.spawner.attempts) == 999:
+            at_the_last.append(len(said.events))
+        return spawn(start, ended)
+
+    colony.spawner.spawn = spawned  # type: ignore[method-assign]  # it is asked what had been said by then
+    with listening() as said:
+        colony.write(*(f"p{number:03}" for number in range(1000)))
+        colony.settle()
+
+    assert at_the_last == [0]
+    assert len(said.lines("started")) == 1000
