@@ -82,6 +82,7 @@ class ColonyService(Service):
         self._later = Later()
         self._ending = False
         self._quitting = False
+        self._children_ended = False
         self._cleared: Deferred[None] = succeed(None)
         self._reporters: list[Callable[[Report], None]] = []
         self._events: EventsFile | None = None
@@ -196,7 +197,7 @@ class ColonyService(Service):
         unblock_signals()
         self._notify.bind()
         self._open_state()
-        signal.signal(signal.SIGCHLD, lambda *_: self._reactor.callFromThread(self._spawner.reap_strays))
+        signal.signal(signal.SIGCHLD, self._child_ended)
         found = survivors(self._state.records.read(), self._state.pipes())
         if not self._settings.adopt:  # they are stopped as what is not wanted any more is, by their own ladders
             found = [attrs.evolve(survivor, stale=survivor.stale or survivor.rest is None) for survivor in found]
@@ -410,6 +411,16 @@ class ColonyService(Service):
             obey = signal.getsignal(number)
             if callable(obey):
                 signal.signal(number, partial(self._asked_to_end, obey))
+
+    def _child_ended(self, number: int, frame: FrameType | None) -> None:
+        """Once for all that ended before the reactor comes to it: where hundreds end, every call counts."""
+        if not self._children_ended:
+            self._children_ended = True
+            self._reactor.callFromThread(self._reap_strays)
+
+    def _reap_strays(self) -> None:
+        self._children_ended = False
+        self._spawner.reap_strays()
 
     def _asked_to_end(
         self, obey: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None
