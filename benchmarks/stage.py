@@ -124,6 +124,8 @@ class Stage:
         found = 0
         for folder, _, names in os.walk(self.peer.logs(self._own)):
             for name in names:
+                if name.startswith("."):  # what is beside them
+                    continue
                 with suppress(FileNotFoundError):  # it has got another name
                     found += os.stat(os.path.join(folder, name)).st_size
         return found

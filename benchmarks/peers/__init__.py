@@ -6,7 +6,7 @@ from benchmarks.peer import Peer
 from benchmarks.peers.circus import Circus
 from benchmarks.peers.colony import Colony
 from benchmarks.peers.daemontools import Daemontools
-from benchmarks.peers.limit import LimitC, LimitPopen
+from benchmarks.peers.limit import LimitC, LimitPopen, LimitSplice
 from benchmarks.peers.ncolony import NColony
 from benchmarks.peers.pm2 import Pm2
 from benchmarks.peers.runit import Runit
@@ -21,6 +21,7 @@ every: dict[str, Peer] = {
     for peer in (
         LimitPopen(),
         LimitC(),
+        LimitSplice(),
         NColony(),
         NColony(frequency=0.1),
         Supervisord(),

@@ -81,3 +81,31 @@ class LimitC(_Limit):
 
     def command(self, place: Path) -> Sequence[str]:
         return [str(self._program), *self._arguments(place)]
+
+
+class LimitSplice(Peer):
+    """For log files alone: C's ``splice``, and nothing else."""
+
+    name = "limit-splice"
+    _program = Path()
+
+    def install(self, cache: Path) -> str:
+        found = compiled("pour", cache)
+        if found is None:
+            raise Unavailable("no C compiler")
+        self._program = found
+        return "splice of " + " ".join(platform.libc_ver())
+
+    def define(self, place: Path, programs: Sequence[Program]) -> None:
+        self.logs(place).mkdir()
+        (place / "names").write_text("".join(program.name + "\n" for program in programs))
+        # All are alike but for their names.
+        words = ("{}" if word == programs[0].name else word for word in programs[0].argv) if programs else ["/bin/true"]
+        (place / "words").write_text("\n".join(words))
+
+    def logs(self, place: Path) -> Path:
+        return place / "logs"
+
+    def command(self, place: Path) -> Sequence[str]:
+        words = (place / "words").read_text().split("\n")
+        return [str(self._program), str(self.logs(place)), str(place / "names"), *words]
