@@ -69,6 +69,10 @@ class Peer(Protocol):
         """The command line by which a person adds a program."""
         raise Unavailable("no command that adds")
 
+    def schedule_command(self, place: Path, argv: Sequence[str], seconds: float) -> Sequence[str]:
+        """The command line that runs ``argv`` every so many seconds, in the foreground."""
+        raise Unavailable("nothing that runs a command every second")
+
     def restart(self, place: Path, name: str) -> None:
         """Ask for a restart in the quickest way that it offers to another program."""
         raise Unavailable("no way to ask for a restart")

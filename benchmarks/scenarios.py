@@ -340,6 +340,19 @@ def _crash(stage_of: StageOf, n: int) -> Samples:
         return {"duplicates": [duplicates], "restarts": [restarts], "down": [down], "left at its stop": [len(pids)]}
 
 
+def _scheduler(stage_of: StageOf, n: int) -> Samples:
+    """How much later than its punctual run each of ``n`` runs begins, one a second; and what the scheduler takes."""
+    with stage_of(0) as stage:
+        stage.schedule("tick", 1.0)
+        begun = []
+        for number in range(n):
+            begun.append(stage.next(["tick"]).popitem()[1].at - number)
+            processes.reap()
+        late = [_milliseconds(at, min(begun)) for at in begun]
+        proportional, _ = processes.memory([stage.supervisor])
+        return {"mean, ms": [sum(late) / n], "latest, ms": [max(late)], "PSS, MiB": [proportional]}
+
+
 def _talkers(measure: Callable[[Callable[..., Stage], int], Samples]) -> Round:
     """As `_one_by_one`, with programs that talk instead of silent ones, and no peer that has no log files."""
 
@@ -535,6 +548,18 @@ every: dict[str, Scenario] = {
             100,
             2,
             _talkers(partial(_lines, relayed=True)),
+        ),
+        Scenario(
+            "scheduler",
+            "a command every second, {n} times: how late it begins",
+            (
+                Measure("mean, ms", ratio=False),
+                Measure("latest, ms", ratio=False, digits=1),
+                Measure("PSS, MiB", ratio=False, digits=1),
+            ),
+            30,
+            2,
+            _one_by_one(_scheduler),
         ),
         Scenario(
             "growth",

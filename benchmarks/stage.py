@@ -136,6 +136,12 @@ class Stage:
         self.began = time.monotonic()
         self.supervisor = processes.start(argv, around, self.log)
 
+    def schedule(self, name: str, seconds: float) -> None:
+        """Start, instead of a supervisor, what runs a program every so many seconds that reports and ends."""
+        self._wait_for_calm()
+        argv = self.peer.schedule_command(self._own, (*self.program(name).argv, "once"), seconds)
+        self.supervisor = processes.start(argv, environment(self.peer, self._own), self.log)
+
     def _wait_for_calm(self) -> None:
         if self._patience:
             self.calm &= processes.wait_for_calm(self._patience)

@@ -62,6 +62,11 @@ class Colony(Peer):
     def add_command(self, place: Path, program: Program) -> Sequence[str]:
         return [sys.executable, "-m", "colony", "ctl", *self._places(place), "add", program.name, "--", *program.argv]
 
+    def schedule_command(self, place: Path, argv: Sequence[str], seconds: float) -> Sequence[str]:
+        bounds = [f"--frequency={seconds:g}", "--timeout=10", "--grace=5"]
+        words = [f"--arg={argument}" for argument in argv]
+        return [sys.executable, "-m", "twisted", "colony-scheduler", *words, *bounds]
+
     def restart(self, place: Path, name: str) -> None:
         message = {"type": "RESTART", "name": name}
         write_whole(place / "messages" / f"m{next(self._numbers):06}", json.dumps(message))

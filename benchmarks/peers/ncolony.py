@@ -45,6 +45,11 @@ class NColony(Peer):
         words = ["add", program.name, "--cmd", program.argv[0], *(f"--arg={word}" for word in program.argv[1:])]
         return [str(self._python), "-m", "ncolony", "ctl", *self._places(place), *words]
 
+    def schedule_command(self, place: Path, argv: Sequence[str], seconds: float) -> Sequence[str]:
+        bounds = ["--frequency", f"{seconds:g}", "--timeout", "10", "--grace", "5"]
+        words = [word for argument in argv for word in ("--arg", argument)]
+        return [str(self._python), "-m", "twisted", "ncolony-scheduler", *words, *bounds]
+
     def restart(self, place: Path, name: str) -> None:
         message = {"type": "RESTART", "name": name}
         write_whole(place / "messages" / f"m{next(self._numbers):06}", json.dumps(message))
