@@ -37,12 +37,12 @@ MAX_RETRY = 5.0
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-_CONTROL_BYTES = re.compile(rb"[^\t\n\x20-\x7e]")
+_HARMLESS = bytes((0x09, 0x0A, *range(0x20, 0x7F)))
 
 
 def readable(data: bytes) -> str:
     """Text that does no harm on a terminal: control characters, and bytes that are no UTF-8, as escapes."""
-    if not _CONTROL_BYTES.search(data):
+    if not data.translate(None, _HARMLESS):  # nothing else is in it; ten times quicker than a search for some
         return data.decode("ascii")
     text = data.replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace")
     return _CONTROL.sub(lambda match: match[0].translate(_ESCAPES), text)  # by runs: a flood of NUL is one
