@@ -524,7 +524,7 @@ def status(places: Places, names: Sequence[str] | None = None) -> dict[str, dict
     return told
 
 
-_BLANK = dict.fromkeys("pid last_exit next_start ready health digest".split()) | {
+_BLANK = dict.fromkeys("pid started last_exit next_start ready health digest".split()) | {
     "wanted": True,
     "state": "unknown",
     "why": "",

@@ -498,6 +498,7 @@ def test_what_another_version_left_out_is_blank(colony: StandIn) -> None:
         "why": "",
         "pid": 1,
         "since": "",
+        "started": None,
         "starts": 0,
         "streak": 0,
         "last_exit": None,

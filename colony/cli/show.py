@@ -105,6 +105,8 @@ def _lines(told: Mapping[str, Any], definition: Any) -> Iterator[str]:
     yield f"wanted     {'yes' if told['wanted'] else 'no'}"
     if told["pid"] is not None:
         yield f"pid        {told['pid']}"
+    if told["started"] not in (None, told["since"]):
+        yield f"started    {clock(told['started'])}, {age(told['started'])} ago"
     yield f"starts     {told['starts']}" + (f"; early deaths in a row: {told['streak']}" if told["streak"] else "")
     if told["last_exit"] is not None:
         at = told["last_exit"]["at"]

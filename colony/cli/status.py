@@ -90,7 +90,7 @@ def row(told: Mapping[str, Any]) -> tuple[str, ...]:
         visible(told["state"]) + (" (not ready)" if told["state"] == "running" and told["ready"] is False else ""),
         visible(told["health"] or "-"),
         "-" if told["pid"] is None else str(told["pid"]),
-        "-" if told["pid"] is None else age(told["since"]),
+        "-" if told["started"] is None else age(told["started"]),
         str(told["starts"]),
         last if told["last_exit"] is None else f"{last}, {age(told['last_exit']['at'])} ago",
         visible(reason(told)),

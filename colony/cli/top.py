@@ -84,7 +84,7 @@ def _told(
         "processes": [
             {
                 "name": running[one.pid]["name"] if one.pid in running else None,
-                "since": running[one.pid]["since"] if one.pid in running else None,
+                "started": running[one.pid]["started"] if one.pid in running else None,
                 **one._asdict(),
             }
             for one in sorted(used, key=lambda one: (-one.cpu, -one.rss, one.pid))
@@ -103,7 +103,7 @@ def _lines(told: Mapping[str, Any], height: int | None) -> list[str]:
                 size(one[memory]),
                 str(one["processes"]),
                 str(one["pid"]),
-                "-" if one["since"] is None else age(one["since"]),
+                "-" if one["started"] is None else age(one["started"]),
                 visible(one["name"] or "(colony)"),
             )
             for one in told["processes"]

@@ -119,6 +119,7 @@ def status(unit: Unit, desired: Desired, clocks: Clocks) -> dict[str, object]:
         "why": why(unit, desired),
         "pid": None if process is None else process.pid,
         "since": clocks.written(unit.since),
+        "started": None if process is None else clocks.written(process.started),
         "starts": unit.starts,
         "streak": unit.streak,
         "last_exit": None

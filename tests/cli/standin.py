@@ -85,13 +85,15 @@ class StandIn:
 
     def tell(self, name: str, state: str = "running", **more: Any) -> None:
         """Write a status file."""
+        now = ctllib.now()
         status = {
             "name": name,
             "wanted": True,
             "state": state,
             "why": "wanted",
             "pid": 4321 if state in ("running", "stopping") else None,
-            "since": ctllib.now(),
+            "since": now,
+            "started": now if state in ("running", "stopping") else None,
             "starts": 1,
             "streak": 0,
             "last_exit": None,

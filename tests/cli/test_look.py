@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import UTC, datetime
 
@@ -140,10 +141,20 @@ def test_show_tells_definition_and_status(ctl: Ctl, colony: StandIn) -> None:
     assert '"sleep"' in done.out
     for line in ("pid        11", "starts     1; early deaths in a row: 2", "ready      no"):
         assert line in done.out.splitlines()
+    assert "started" not in done.out
     assert "in force   another definition than the one in the file" in done.out
     told = ctl("show", "web", "--json").json
     assert told["status"]["pid"] == 11
     assert told["files"][0]["definition"] == {"args": ["sleep", "1"]}
+
+
+def test_up_is_since_the_start_whatever_happened_to_it_since(ctl: Ctl, colony: StandIn) -> None:
+    long_ago = datetime.fromtimestamp(time.time() - 7265, UTC).isoformat()
+    colony.tell("web", started=long_ago)
+    colony.tell("old", "stopping", started=long_ago)
+    for verb in ("status web", "status old"):
+        assert "  2h01m  " in ctl(*verb.split()).out
+    assert re.search(r"^started    .*, 2h01m ago$", ctl("show", "web").out, re.MULTILINE)
 
 
 def test_show_tells_what_happened_to_it_and_what_it_said_last(ctl: Ctl, colony: StandIn) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from tests.live.driver import AT_ONCE, PATIENCE, SLEEP, Colony, alive, stays
 from tests.live.programs import READY, Journal, keeps, main
 
 pytestmark = pytest.mark.live
+
+EXACTLY = timedelta(seconds=0.1)
+"""The kernel tells of starts in hundredths of a second."""
 
 NEVER = {"exec": ["false"], "timeout": 1000}
 """Somebody who runs and is not ready."""
@@ -226,9 +230,7 @@ def test_a_quit_in_the_midst_kills_whoever_is_left(place: Colony, journal: Journ
     assert journal.lines()[3:] == ["-web"]
 
 
-def test_several_that_are_stopped_by_name_end_in_order_however_they_are_named(
-    colony: Colony, journal: Journal
-) -> None:
+def test_several_that_are_stopped_by_name_end_in_order_however_they_are_named(colony: Colony, journal: Journal) -> None:
     started(colony, journal, slow=0.3)
     colony.done("stop", "db", "worker", "web", "--wait")
     assert journal.lines()[3:] == ["-web", "-worker", "-db"]
@@ -262,6 +264,7 @@ def test_a_killed_supervisor_disturbs_neither_who_starts_nor_who_waits(place: Co
     place.write("web", *journal.program(), after=["db"])
     journal.holds("+up", "+db")
     pids = place.runs("up"), main(place, "db")
+    began = place.status("db")["started"]
     for _ in range(3):
         place.stop(signal.SIGKILL)
         place.start()
@@ -270,6 +273,7 @@ def test_a_killed_supervisor_disturbs_neither_who_starts_nor_who_waits(place: Co
     gate.touch()
     journal.holds("+web")
     assert (place.runs("up"), main(place, "db")) == pids
+    assert abs(datetime.fromisoformat(place.status("db")["started"]) - datetime.fromisoformat(began)) < EXACTLY
     assert [line for line in journal.lines() if line.startswith("+")] == ["+up", "+db", "+web"]
     # And what was adopted is stopped in order too.
     assert place.stop() == -signal.SIGTERM

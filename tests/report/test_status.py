@@ -40,6 +40,7 @@ GOLDEN: dict[str, Any] = {
     "why": "wanted",
     "pid": 8,
     "since": "2026-11-21T22:17:53.500000Z",
+    "started": "2026-11-21T22:17:53.500000Z",
     "starts": 4,
     "streak": 3,
     "last_exit": {"code": 1, "signal": None, "at": "2026-11-21T22:17:53.000000Z"},
@@ -52,7 +53,7 @@ GOLDEN: dict[str, Any] = {
 }
 """Of what runs."""
 
-NOTHING = {"pid": None, "digest": None, "ready": False}
+NOTHING = {"pid": None, "started": None, "digest": None, "ready": False}
 UNASKED = {**NOTHING, "ready": None}
 """Nothing runs, and nothing is to."""
 
@@ -108,6 +109,7 @@ def test_status_tells_of_what_runs() -> None:
                 "state": "stopping",
                 "why": "exited with code 1, and left others behind; sent TERM",
                 "pid": None,  # its number may be anybody's before long
+                "started": None,
                 "digest": None,
                 "ready": False,
             },
