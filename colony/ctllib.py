@@ -641,22 +641,92 @@ def log(places: Places | Folder, name: str, stream: str = "out") -> Log:
 
 def output(places: Places, name: str, lines: int = 10) -> list[str] | None:
     """
-    The last lines that a process has written, as far as its log file has them; None where it has none, or none for us.
+    The last lines that a process has written, right across its files; None where it has no log, or none for us.
 
-    Of what is no UTF-8 there are escapes, and of a line longer than 64 KiB its end.
+    Of what is no UTF-8 there are escapes. Where standard error is split, its lines come last.
     """
-    path = os.path.join(state_directory(places), "logs", f"{check_name(name)}.log")
     try:
-        with open(path, "rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - (1 << 16)))
-            data = file.read()
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        kept = _kept(places, name)
+        return [line for each in kept for line in _text(each.last_lines(lines) or b"")] if kept else None
+    except PermissionError:
         return None
-    found = data.decode("utf-8", "backslashreplace").split("\n")
-    if not found[-1]:
-        del found[-1]
-    return found[max(0, len(found) - lines) :]
+
+
+def lives(places: Places, name: str, count: int = 3, lines: int = 10) -> list[dict[str, Any]]:
+    """
+    The last exits of a process, at most so many, oldest first, each with the last lines that it wrote before.
+
+    ``{"at", "pid", "exit": {"code", "signal"}, "why", "output", "lost"}``: ``lost`` says why ``output`` is None.
+    Then, if anything was written since, that life with None for everything but ``pid`` and ``output``. As far as
+    events and logs are kept, and may be read.
+    """
+    events = [event for event in _events(places) if event["name"] == check_name(name)]
+    found: list[dict[str, Any]] = []
+    now = None
+    for event in events:
+        if event["exit"] is None:
+            now = event["pid"]
+        else:
+            now = None if event["pid"] == now else now
+            told = {key: event[key] for key in ("at", "pid", "exit", "why")}
+            if found and found[-1]["pid"] == event["pid"]:  # how it ended has become known
+                told["at"] = found.pop()["at"]
+            found.append({**told, "output": None, "lost": "it has no log file"})
+    found = found[max(0, len(found) - count) :]
+    since: list[str] = []
+    try:
+        for each in _kept(places, name):
+            since += _lives(each, found, lines, has_ended=now is None)
+    except PermissionError:
+        for told in found:
+            told["lost"] = "its log may not be read"
+    if since:
+        found.append(dict.fromkeys(("at", "pid", "exit", "why", "output", "lost")) | {"pid": now, "output": since})
+    return found
+
+
+def _lives(log: Log, exits: Sequence[dict[str, Any]], lines: int, *, has_ended: bool) -> list[str]:
+    """Add to each exit what was written before; what has been written since, unless that was the last one's."""
+    endings = log.endings()
+    begin = endings[-1].begin
+    since = True
+    for told in reversed(exits):
+        at = max((at for at, ending in enumerate(endings) if ending.pid == told["pid"]), default=None)
+        if at is not None:
+            data = log.last_lines(lines, endings[at].begin, endings[at].end)
+            del endings[at:]
+        elif has_ended and told is exits[-1]:  # what it left behind has not ended, or nobody was there to see it
+            data = log.last_lines(lines, begin)
+            since = False
+        else:
+            told["lost"] = told["lost"] and "where it ends was not noted down"
+            continue
+        if data is not None:
+            told["output"] = [*(told["output"] or ()), *_text(data)]
+            told["lost"] = None
+        elif told["output"] is None:
+            told["lost"] = "the file that it was in is gone"
+    return _text(log.last_lines(lines, begin) or b"") if since else []
+
+
+def _events(places: Places) -> list[dict[str, Any]]:
+    trail = Events(places)
+    try:
+        return trail.read()
+    except PermissionError:
+        return []
+    finally:
+        trail.close()
+
+
+def _kept(places: Places, name: str) -> list[Log]:
+    """The logs that a process has: two where standard error is split."""
+    folder = logs(places)
+    return [each for stream in ("out", "err") if (each := log(folder, name, stream)).exists]
+
+
+def _text(data: bytes) -> list[str]:
+    return data.removesuffix(b"\n").decode("utf-8", "backslashreplace").split("\n") if data else []
 
 
 _NO_EVENT = dict.fromkeys("at name from to why pid exit starts streak next_start".split()) | {"at": _BLANK["since"]}

@@ -13,7 +13,7 @@ from colony.core import check
 TYPE_CHECKING = False  # not typing's: importing typing would cost 4 ms
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from colony.cli.arguments import Parser, Words
@@ -56,7 +56,8 @@ def show(places: Places, words: Words, options: Namespace, output: Output) -> in
         ],
         "status": told,
         "events": (events := _events(places, name)),
-        "output": (said := ctllib.output(places, name)),
+        "output": ctllib.output(places, name),
+        "lives": (lives := ctllib.lives(places, name)),
     }
     if told is not None:
         output.say("\n".join(_lines(told, verdicts[0].value if verdicts else None)))
@@ -64,10 +65,8 @@ def show(places: Places, words: Words, options: Namespace, output: Output) -> in
         output.say("lately")
         for event in events:
             output.say(f"  {clock(event['at'])}  {what(event)}")
-    if said:
-        output.say("last output")
-        for line in said:
-            output.say(visible(f"  {line}"))
+    for line in _lives(lives):
+        output.say(line)
     for verdict in verdicts:
         output.say(visible(f"file       {verdict.path}"))
         for problem in verdict.problems if told is None else ():
@@ -95,6 +94,25 @@ def _events(places: Places, name: str) -> list[dict[str, Any]]:
         return []
     finally:
         trail.close()
+
+
+def _lives(lives: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What was written before each exit, and since."""
+    if exits := [life for life in lives if life["exit"] is not None]:
+        yield "last exits"
+    for life in exits:
+        said = life["output"]
+        yield f"  {clock(life['at'])}  {last_exit(life['exit'])}" + (f" ({life['pid']})" if life["pid"] else "")
+        if said is None:
+            yield visible(f"    (what it wrote last is not known: {life['lost']})")
+        for line in said if said is not None else ():
+            yield visible(f"    {line}")
+        if said == []:
+            yield "    (it wrote nothing)"
+    if lives and lives[-1]["exit"] is None:
+        yield "last output"
+        for line in lives[-1]["output"]:
+            yield visible(f"  {line}")
 
 
 def _lines(told: Mapping[str, Any], definition: Any) -> Iterator[str]:

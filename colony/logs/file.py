@@ -103,19 +103,19 @@ class File:
                 return b""
         return self._held[offset - self._held_at :]
 
-    def start_of_last(self, lines: int) -> tuple[int, int]:
+    def start_of_last(self, lines: int, end: int | None = None) -> tuple[int, int]:
         """
-        Where its last so many lines begin, and how many there are, if fewer.
+        Where the last so many lines before ``end`` (None: its own) begin, and how many there are, if fewer.
 
         What has not ended yet is a line too; for no lines it is where that begins. Read from the end backwards, where
         that can be done.
         """
-        return self._start_packed(lines) if self.packed else self._start(lines)
+        if self.packed:
+            return self._start_packed(lines, end)
+        end = self.size if end is None else min(end, self.size)
+        return self._start(lines, end) if end else (0, 0)
 
-    def _start(self, lines: int) -> tuple[int, int]:
-        end = self.size
-        if not end:
-            return 0, 0
+    def _start(self, lines: int, end: int) -> tuple[int, int]:
         ends = os.pread(self._descriptor, 1, end - 1) == b"\n"
         left = lines + (1 if ends or not lines else 0)  # the line before the first one ends with this many'th newline
         begin = end
@@ -132,12 +132,12 @@ class File:
             return begin + at + 1, lines
         return 0, lines - left + 1 if lines else 0
 
-    def _start_packed(self, lines: int) -> tuple[int, int]:
+    def _start_packed(self, lines: int, end: int | None) -> tuple[int, int]:
         from collections import deque
 
         ends: deque[int] = deque(maxlen=lines + 1)
         offset = 0
-        while data := self.read(offset):
+        while data := self.read(offset) if end is None else self.read(offset)[: end - offset]:
             at = data.find(b"\n") + 1
             while at:
                 ends.append(offset + at)

@@ -40,6 +40,19 @@ class Piece(namedtuple("Piece", ("at", "exact", "data"))):
     data: bytes
 
 
+class Ending(namedtuple("Ending", ("pid", "begin", "end"))):
+    """
+    Between these marks is what that process wrote, which has ended; ``begin`` None: from the first byte.
+
+    ``pid`` and ``end`` None: what has been written since by what has not ended, or nobody saw end.
+    """
+
+    __slots__ = ()
+    pid: int | None
+    begin: times.Mark | None
+    end: times.Mark | None
+
+
 class Folder:
     """The directory of many logs."""
 
@@ -105,6 +118,11 @@ class Log:
         self._file = self._bound = None
         self._over = True
 
+    @property
+    def exists(self) -> bool:
+        """Is there any file of it?"""
+        return bool(self._numbers())
+
     # -- from where, and up to where
 
     def start_with_last(self, lines: int) -> bool:
@@ -165,6 +183,74 @@ class Log:
             self._bound[0].close()
         self._bound = None
         self._over = False
+
+    # -- the last words of a process
+
+    def endings(self) -> list[Ending]:
+        """Where the outputs of processes that have ended begin and end, in order; the last one has not."""
+        found = []
+        begin = None
+        for mark in times.marks(self._path):
+            if mark.pid is not None and mark.pid != times.CUT:
+                if mark.pid != times.START:
+                    found.append(Ending(mark.pid, begin, mark))
+                begin = mark
+        return [*found, Ending(None, begin, None)]
+
+    def last_lines(self, count: int, begin: times.Mark | None = None, end: times.Mark | None = None) -> bytes | None:
+        """
+        The last so many lines that were written from ``begin`` to ``end``, None: from the first, to now.
+
+        None if they are in a file that is no more; of a line longer than `LONGEST` its end.
+        """
+        file = self._newest()
+        if file is None or (begin is not None and begin.at > file.written):
+            return None if file is None and end is not None else b""
+        size = file.size
+        if end is not None and end.at <= file.written:
+            size = end.size
+            file = self._holder(file, end)
+        text = b""
+        while file is not None:
+            older = self._older(file)
+            begins = begin is not None and self._holds(file, older, begin)
+            start, _ = file.start_of_last(count, size)
+            part = _between(file, max(start, size - LONGEST, begin.size if begin is not None and begins else 0), size)
+            text = part + text
+            count -= part.count(b"\n") + (not part.endswith(b"\n") and part != b"")
+            file.close()
+            if older is None or begins or count <= 0:
+                if older is not None:
+                    older.close()
+                return text
+            file, size = older, older.size
+        return None
+
+    def _holder(self, newest: File, mark: times.Mark) -> File | None:
+        """The file that a mark is about, None if that is gone."""
+        file = newest
+        while True:
+            older = self._older(file)
+            if older is None or older.written < mark.at:
+                if self._holds(file, older, mark) and mark.size <= file.size:
+                    return file
+                file.close()
+                return None
+            file.close()
+            file = older
+
+    def _holds(self, file: File, older: File | None, mark: times.Mark) -> bool:
+        """Is it about this file, which is not of before it?"""
+        if older is not None:
+            return older.written < mark.at
+        # When the oldest one was begun is not known; but no file is shorter later than earlier.
+        size = 0
+        for other in times.marks(self._path):
+            if mark.at <= other.at <= file.written:
+                if other.size < size:
+                    return False
+                size = other.size
+        return True
 
     # -- reading
 
@@ -345,11 +431,17 @@ class Log:
         return sorted(self._folder.numbers(os.path.basename(self._path)))
 
 
+def _between(file: File, begin: int, end: int) -> bytes:
+    """Those bytes of it."""
+    parts = []
+    while begin < end and (data := file.read(begin)[: end - begin]):
+        parts.append(data)
+        begin += len(data)
+    return b"".join(parts)
+
+
 def _line_start(file: File, offset: int) -> int:
     """Where the line begins that this byte is in."""
     begin = max(0, offset - LONGEST)
-    data = b""
-    while begin + len(data) < offset and (more := file.read(begin + len(data))):
-        data += more
-    data = data[: offset - begin]
+    data = _between(file, begin, offset)
     return begin + data.rfind(b"\n") + 1 if b"\n" in data or not begin else offset

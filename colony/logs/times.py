@@ -10,12 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+CUT, START = 0, -1
+
+
 class Mark(namedtuple("Mark", ("at", "size", "pid"))):
     """
     At that time (ns since the epoch) the last of the first ``size`` bytes of the file of then were written.
 
     With a ``pid``, these are all that the process of that pid and what it left behind have written; 0 instead of one:
-    it had been longer before, or another file had its name.
+    it had been longer before, or another file had its name; -1: what follows is of a new start.
     """
 
     __slots__ = ()

@@ -108,9 +108,9 @@ class FileChannel:
         """The main has ended."""
         self._writer.hurry(self._streams)
 
-    def flush(self) -> None:
-        """Nobody is left to write; before the next start's is added."""
-        self._writer.end(self._streams)
+    def flush(self, pid: int | None = None) -> None:
+        """Nobody is left to write; before the next start's is added. ``pid`` is whose last words these are."""
+        self._writer.end(self._streams, pid)
 
     def close(self) -> None:
         """The thread does that."""

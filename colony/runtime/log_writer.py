@@ -136,10 +136,10 @@ class LogWriter:
         for stream in streams:
             self._ask(lambda stream=stream: self._serve(stream))  # type: ignore[misc]
 
-    def end(self, streams: Iterable[Stream]) -> None:
-        """Nobody is left who could write to these: what is in their pipes is the last."""
+    def end(self, streams: Iterable[Stream], pid: int | None = None) -> None:
+        """Nobody is left who could write to these: what is in their pipes is the last of the process ``pid``."""
         for stream in streams:
-            self._ask(lambda stream=stream: self._end(stream))  # type: ignore[misc]
+            self._ask(lambda stream=stream: self._end(stream, pid))  # type: ignore[misc]
 
     def rotate(self) -> None:
         """Have each file begun anew."""
@@ -258,11 +258,11 @@ class LogWriter:
             self._selector.unregister(stream.descriptor)
             self._listening.discard(stream)
 
-    def _end(self, stream: Stream) -> None:
+    def _end(self, stream: Stream, pid: int | None) -> None:
         self._streams.pop(stream, None)
         self._rests.pop(stream, None)
         self._ignore(stream)
-        stream.end()
+        stream.end(pid)
 
     def _rotate(self) -> None:
         for stream in self._streams:

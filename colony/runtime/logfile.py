@@ -120,6 +120,16 @@ class LogFile:
         start = max(0, size - MAX_LINE)
         return os.pread(self._file, size - start, start).rpartition(b"\n")[2]
 
+    def end(self, pid: int) -> None:
+        """All is in it that this process wrote: note down where that ends."""
+        with suppress(OSError):
+            if self._file < 0 and os.path.lexists(self._path):
+                self._open()
+            if self._file >= 0:
+                self._marks.end(self._set_apart(), os.fstat(self._file).st_size, pid)
+            elif self._written_before():  # the one that is begun next
+                self._marks.end(self._written_before() + 1, 0, pid)
+
     def close(self) -> None:
         """Write no more to it."""
         if self._file >= 0:
@@ -289,8 +299,12 @@ class LogFile:
         self._moved = False
         if not self._goes_on:
             self._goes_on = True
+            size = found.st_size
             if not self._is_between_lines():  # nobody will end that line any more
-                return found.st_size + os.pwrite(self._file, b"\n", found.st_size)
+                size += os.pwrite(self._file, b"\n", size)
+                found = os.fstat(self._file)
+            self._marks.start(found)
+            return size
         return found.st_size
 
     def _rotate(self) -> None:
@@ -302,7 +316,7 @@ class LogFile:
         """
         self._turning = False
         try:
-            self._set_apart()
+            written = self._set_apart()
             self._shift()
         except OSError as error:
             if self._cannot_turn != error.errno:
@@ -310,6 +324,7 @@ class LogFile:
             self._cannot_turn = error.errno
             self._limit = os.fstat(self._file).st_size + max(CHUNK, self._policy.max_bytes // 10)
         else:
+            self._turned = written
             self._cannot_turn = None
             self._limit = self._policy.max_bytes or 2**62
             self.close()
@@ -318,19 +333,25 @@ class LogFile:
                     if os.path.exists(path):
                         self._compressor.add(path)
 
-    def _set_apart(self) -> None:
+    def _set_apart(self) -> int:
         """
-        Have no two files with one time of the last write: whatever they are called, and once compressed, they are
-        known by it. In a flood several are filled within a tick of the kernel's clock.
+        Have no two files with one time of the last write, which this one's is then; in nanoseconds.
+
+        Whatever they are called, and once compressed, they are known by it. In a flood several are filled within a tick
+        of the kernel's clock.
         """
         found = os.fstat(self._file)
+        before = self._written_before()
+        if not 0 <= before - found.st_mtime_ns < _TICK:
+            return found.st_mtime_ns
+        os.utime(self._file, ns=(found.st_atime_ns, before + 1))
+        return before + 1
+
+    def _written_before(self) -> int:
+        """When something was last written to the one before this; 0: there is none."""
         if self._turned is None:
             self._turned = max(_written(self._old(1)), _written(self._old(1) + ".gz"))
-        written = found.st_mtime_ns
-        if 0 <= self._turned - written < _TICK:
-            written = self._turned + 1
-            os.utime(self._file, ns=(found.st_atime_ns, written))
-        self._turned = written
+        return self._turned
 
     def _shift(self) -> None:
         kept = self._policy.backups

@@ -287,7 +287,7 @@ class Channel:
             if not self._read():
                 break
 
-    def flush(self) -> None:
+    def flush(self, pid: int | None = None) -> None:
         """Nobody is left to write: read what is there, also the line that nobody will end."""
         self.drain()
         self._lines.end()

@@ -19,7 +19,8 @@ _KEPT = 50
 """And the last ends and cuts, whatever."""
 
 _CUT = 0
-"""Where an end has a pid: the file had been longer, or another one had its name."""
+_START = -1
+"""Where an end has a pid: the file had been longer, or another one had its name; or what follows is of a new start."""
 
 
 class Marks:
@@ -44,33 +45,37 @@ class Marks:
             return
         self._due = now + EVERY
         if (found.st_mtime_ns, found.st_size) != self._last:
-            self._add(found, f" {_CUT}" if cut else "")
+            self._add(found.st_mtime_ns, found.st_size, f" {_CUT}" if cut else "")
 
     def begin(self, found: os.stat_result, *, anew: bool) -> None:
         """So is the log as it is opened; ``anew``: the one that had its name was moved away."""
         self._last = (0, 0)
         if anew:
-            self._add(found, f" {_CUT}")
+            self._add(found.st_mtime_ns, found.st_size, f" {_CUT}")
         else:
             self.note(found)
 
-    def end(self, found: os.stat_result, pid: int) -> None:
-        """So is the log now that all is in it that this process, and what it left behind, wrote."""
-        self._add(found, f" {pid}")
+    def start(self, found: os.stat_result) -> None:
+        """So is the log before the first word of a new start."""
+        self._add(found.st_mtime_ns, found.st_size, f" {_START}")
 
-    def _add(self, found: os.stat_result, more: str) -> None:
-        self._last = found.st_mtime_ns, found.st_size
+    def end(self, written: int, size: int, pid: int) -> None:
+        """So is the log now that all is in it that this process, and what it left behind, wrote."""
+        self._add(written, size, f" {pid}")
+
+    def _add(self, written: int, size: int, more: str) -> None:
+        self._last = written, size
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with suppress(OSError):
             descriptor = os.open(self._path, flags, 0o600)
             try:
-                mark = f"{found.st_mtime_ns} {found.st_size}{more}\n".encode()
-                size = os.fstat(descriptor).st_size
+                mark = f"{written} {size}{more}\n".encode()
+                length = os.fstat(descriptor).st_size
                 if os.write(descriptor, mark) < len(mark):  # half of one would spoil the next, too
-                    os.ftruncate(descriptor, size)
+                    os.ftruncate(descriptor, length)
             finally:
                 os.close(descriptor)
-            if size > MAX_BYTES:
+            if length > MAX_BYTES:
                 self._thin()
 
     def _thin(self) -> None:

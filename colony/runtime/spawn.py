@@ -386,7 +386,7 @@ class ProcessSpawner:
         self._families.pop(process.pid, None)
         if process.cgroup is not None:
             self._remove(process.cgroup)
-        process.channel.flush()
+        process.channel.flush(process.pid)
         if process.told:
             process.ended(Emptied(process.pid))
         else:

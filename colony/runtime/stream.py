@@ -89,14 +89,16 @@ class Stream:
         self.wait = 0.0
         return taken
 
-    def end(self) -> None:
-        """Take the last, and close."""
+    def end(self, pid: int | None = None) -> None:
+        """Take the last, and close; ``pid`` is whose it was."""
         left = MAX_PIPE + self.capacity  # not for ever: somebody may go on writing
         while left > 0 and (taken := self.take()):
             left -= taken
         if self.wait and self._mouth.descriptor >= 0:  # it cannot be waited for any more
             self.file.lose(self._mouth, self._lines.take)
         self._lines.end()
+        if pid is not None:
+            self.file.end(pid)
         self.close()
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from colony.cli.table import age, clock, table
 from colony.core import check
 from tests.cli.conftest import Ctl
 from tests.cli.standin import StandIn
+
+# Any is a JSON value.
 
 
 def test_status_is_a_table_with_a_summary(ctl: Ctl, colony: StandIn) -> None:
@@ -176,6 +179,86 @@ def test_show_tells_what_happened_to_it_and_what_it_said_last(ctl: Ctl, colony: 
     told = ctl("show", "web", "--json").json
     assert [event["why"] for event in told["events"]] == [f"death {number}" for number in range(1, 7)]
     assert len(told["output"]) == 10
+
+
+def died(colony: StandIn, pid: int, code: int | None = 3, **more: Any) -> None:
+    """Have the end of that process told of."""
+    exit = {"code": code, "signal": None}
+    event = {"at": ctllib.now(), "name": "web", "from": "running", "to": "backoff", "why": "died", "pid": pid}
+    with (colony.state / "events.jsonl").open("a") as file:
+        file.write(f"{json.dumps({**event, 'exit': exit, **more})}\n")
+
+
+def wrote(colony: StandIn, entry: str, text: str, pid: int | None) -> None:
+    """Have that written, at last by this process."""
+    path = colony.state / "logs" / entry
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        file.write(text)
+    if pid is not None:
+        found = path.stat()
+        with (path.parent / f".{entry}.times").open("a") as file:
+            file.write(f"{found.st_mtime_ns} {found.st_size} {pid}\n")
+
+
+def test_show_tells_of_each_exit_what_was_written_before(ctl: Ctl, colony: StandIn) -> None:
+    ctl("add", "web", "--", "sleep", "1")
+    colony.tell("web")
+    for pid, said in ((1, "zero\n"), (2, "one\n\x1b\n"), (3, ""), (4, "two\n")):
+        wrote(colony, "web.log", said, pid)
+        died(colony, pid, None if pid == 4 else pid)
+    died(colony, 4)  # known at last
+    wrote(colony, "web.log", "now\n", None)
+    died(colony, 5, exit=None, to="running")
+    told = ctl("show", "web").out
+    times = [clock(one["at"]) for one in ctl("show", "web", "--json").json["lives"][:3]]
+    assert (
+        f"last exits\n  {times[0]}  code 2 (2)\n    one\n    \\x1b\n  {times[1]}  code 3 (3)\n    (it wrote nothing)\n"
+        f"  {times[2]}  code 3 (4)\n    two\nlast output\n  now\n"
+    ) in told
+    lives = ctl("show", "web", "--json").json["lives"]
+    assert [(life["pid"], life["output"]) for life in lives] == [
+        (2, ["one", "\x1b"]),
+        (3, []),
+        (4, ["two"]),
+        (5, ["now"]),
+    ]
+    assert lives[-1]["at"] is None
+
+
+def test_show_says_so_where_it_is_not_known_what_was_written(ctl: Ctl, colony: StandIn) -> None:
+    ctl("add", "web", "--", "sleep", "1")
+    colony.tell("web")
+    died(colony, 1)
+    assert "(what it wrote last is not known: it has no log file)" in ctl("show", "web").out
+    wrote(colony, "web.log", "one\n", 1)
+    died(colony, 2)
+    wrote(colony, "web.log", "three\n", 3)
+    died(colony, 3)
+    lives = ctllib.lives(colony.places, "web")
+    assert [(life["output"], life["lost"]) for life in lives] == [
+        (["one"], None), (None, "where it ends was not noted down"), (["three"], None),
+    ]  # fmt: skip
+    (colony.state / "logs" / "web.log").unlink()
+    assert ctllib.lives(colony.places, "web")[0]["lost"] == "it has no log file"
+    (colony.state / "logs" / "web.log").touch()
+    assert ctllib.lives(colony.places, "web")[0]["lost"] == "the file that it was in is gone"
+
+
+def test_an_exit_that_has_left_something_behind_is_told_with_all_that_is_written(ctl: Ctl, colony: StandIn) -> None:
+    wrote(colony, "web.log", "one\n", 1)
+    died(colony, 1)
+    wrote(colony, "web.log", "two\n", None)
+    died(colony, 2)
+    assert [life["output"] for life in ctllib.lives(colony.places, "web")] == [["one"], ["two"]]
+
+
+def test_both_outputs_are_told_where_they_are_split(ctl: Ctl, colony: StandIn) -> None:
+    wrote(colony, "web.log", "one\n", 1)
+    wrote(colony, "web.log.err", "two\n", 1)
+    died(colony, 1)
+    assert [life["output"] for life in ctllib.lives(colony.places, "web")] == [["one", "two"]]
+    assert ctllib.output(colony.places, "web") == ["one", "two"]
 
 
 @pytest.mark.parametrize(("data", "said"), [(b"", []), (b"a", ["a"]), (b"a\n", ["a"]), (b"\na\nb", ["a", "b"])])

@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 from datetime import datetime
+from typing import Any
 
 import pytest
 
 from tests.live.driver import PATIENCE, Colony
+
+# Any is JSON.
 
 pytestmark = pytest.mark.live
 
@@ -95,3 +98,38 @@ def test_nobody_need_be_alive(colony: Colony) -> None:
     colony.stop()
     assert colony.done("logs", "web") == "one\ntwo"
     assert colony.done("logs") == "web | one\nweb | two"
+
+
+@pytest.mark.parametrize("log", [{}, {"max_bytes": 100, "backups": 20, "compress": True}, {"split": True}])
+def test_each_exit_is_told_of_with_what_was_written_before_it(colony: Colony, log: dict[str, Any]) -> None:
+    script = (
+        'n=$(cat n); n=$((n + 1)); echo $n > n; for i in 1 2 3 4 5 6; do echo "life $n line $i"; done;'
+        'echo "error $n" >&2; printf "dying $n"; if [ $n -lt 6 ]; then exit $n; fi; echo; sleep 1000'
+    )
+    (colony.folder / "n").write_text("0\n")
+    keys = {"log": log, "cwd": str(colony.folder), "restart": {"initial": 0.05, "factor": 1, "jitter": 0}}
+    colony.write("web", shell=script, **keys)
+    colony.wait_for(lambda: colony.status("web").get("starts") == 6)
+    colony.wait_for(lambda: "dying 6" in colony.done("logs", "web"))
+
+    def told() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(colony.done("show", "web", "--json"))["lives"]
+        return found
+
+    colony.wait_for(lambda: all(life["output"] for life in told()))
+    lives = told()
+    assert [life["exit"] and life["exit"]["code"] for life in lives] == [3, 4, 5, None]
+    for life, number in zip(lives, (3, 4, 5, 6), strict=True):
+        said = [f"life {number} line {line}" for line in range(1, 7)] + [f"dying {number}"]
+        assert sorted(life["output"]) == sorted([*said, f"error {number}"])
+    assert lives[-1]["pid"] == colony.running("web")[0]
+
+    colony.stop(signal.SIGKILL)
+    colony.start()
+    colony.wait_for(lambda: colony.said("adopted web"))
+    colony.done("signal", "web", "KILL")
+    colony.wait_for(lambda: colony.status("web").get("starts") == 7)
+    colony.wait_for(lambda: len(told()) == 4 and told()[-1]["output"] and told()[-2]["output"])
+    assert [life["pid"] for life in told()] == [*(life["pid"] for life in lives[1:]), colony.running("web")[0]]
+    assert "dying 6" in told()[-2]["output"]
+    assert "dying 7" in told()[-1]["output"]

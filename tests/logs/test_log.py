@@ -548,3 +548,73 @@ def test_ten_lines_of_a_large_log_are_found_without_reading_it(writer: Writer) -
     assert rest(log) == numbered(10, 20)
     assert time.process_time() - began < 5
     log.close()
+
+
+# -- the last words of who has ended --------------------------------------------------------------------------
+
+
+def end(writer: Writer, pid: int) -> None:
+    """Note that this one has ended."""
+    at, size = (writer.now, writer.path.stat().st_size) if writer.path.exists() else (writer.now + 1, 0)
+    with (writer.folder / ".web.log.times").open("a") as file:
+        file.write(f"{at} {size} {pid}\n")
+
+
+def last_words(log: Log, count: int = 2) -> list[tuple[int | None, list[str] | None]]:
+    told = []
+    for ending in log.endings()[:-1]:
+        data = log.last_lines(count, ending.begin, ending.end)
+        told.append((ending.pid, None if data is None else data.decode().splitlines()))
+    return told
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_each_process_wrote_last_is_told_apart(writer: Writer, log: Log, packed: bool) -> None:
+    writer.say("a\nb\nc\n")
+    end(writer, 1)
+    writer.say("d\n")
+    writer.rotate(packed=packed)
+    writer.say("e\n")
+    end(writer, 2)
+    end(writer, 3)
+    writer.say("f\n")
+    writer.rotate(packed=packed)
+    end(writer, 4)
+    writer.say("g\nh\ni\n")
+    assert last_words(log) == [(1, ["b", "c"]), (2, ["d", "e"]), (3, []), (4, ["f"])]
+    assert log.last_lines(9, log.endings()[-1].begin) == b"g\nh\ni\n"
+    assert log.last_lines(4) == b"f\ng\nh\ni\n"
+
+
+def test_what_a_start_wrote_whose_end_nobody_saw_is_not_the_next_ones(writer: Writer, log: Log) -> None:
+    writer.say("a\n")
+    end(writer, 1)
+    writer.say("b\n")
+    end(writer, -1)
+    writer.say("c\n")
+    end(writer, 2)
+    assert last_words(log) == [(1, ["a"]), (2, ["c"])]
+
+
+def test_nothing_is_told_for_it_when_the_file_is_gone(writer: Writer, log: Log) -> None:
+    for pid in range(1, 6):
+        writer.say("x" * (100 - pid) + "\n")
+        end(writer, pid)
+        writer.rotate(2)
+    writer.say("y\n")
+    assert [(pid, words is not None) for pid, words in last_words(log)] == [
+        (1, False), (2, False), (3, False), (4, True), (5, True),
+    ]  # fmt: skip
+    for path in writer.folder.glob("web.log*"):
+        path.unlink()
+    assert last_words(log)[-1] == (5, None)
+    assert log.last_lines(3) == b""
+
+
+def test_of_a_long_last_line_its_end_is_told(writer: Writer, log: Log) -> None:
+    writer.say("x" * 3 * LONGEST)
+    end(writer, 1)
+    ending, _ = log.endings()
+    data = log.last_lines(10, None, ending.end)
+    assert data is not None
+    assert len(data) == LONGEST

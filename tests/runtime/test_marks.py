@@ -73,7 +73,7 @@ def test_a_cut_and_another_file_and_an_end_are_marked_at_once(desk: Desk, clock:
     desk.marks.begin(desk.at(7, 1), anew=False)
     desk.marks.note(desk.at(2, 2))
     desk.marks.begin(desk.at(0, 3), anew=True)
-    desk.marks.end(desk.at(9, 4), 123)
+    desk.marks.end(4, 9, 123)
     assert desk.made() == [(1, 7, None), (2, 2, 0), (3, 0, 0), (4, 9, 123)]
 
 
@@ -81,7 +81,7 @@ def test_marks_do_not_become_many_and_the_youngest_stay(desk: Desk, clock: Clock
     for step in range(30_000):
         found = desk.at(step, 1_800_000_000_000_000_000 + step * 1_000_000_000)
         if step % 1000 == 999:
-            desk.marks.end(found, 7)
+            desk.marks.end(found.st_mtime_ns, found.st_size, 7)
         else:
             desk.marks.note(found)
         clock.now += 1
@@ -99,14 +99,14 @@ def test_that_no_mark_can_be_made_hurts_nobody(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     (tmp_path / ".web.log.times").mkdir()
     desk.marks.begin(desk.path.stat(), anew=False)
-    desk.marks.end(desk.path.stat(), 1)
+    desk.marks.end(1, 1, 1)
 
 
 def test_half_a_mark_is_taken_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.marks.end(desk.at(1, 1), 5)
+    desk.marks.end(1, 1, 5)
     write = os.write
     with monkeypatch.context() as full:
         full.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
-        desk.marks.end(desk.at(2, 2), 6)
-    desk.marks.end(desk.at(3, 3), 7)
+        desk.marks.end(2, 2, 6)
+    desk.marks.end(3, 3, 7)
     assert desk.made() == [(1, 1, 5), (3, 3, 7)]
