@@ -33,6 +33,9 @@ REST_READ = 0.05
 LEAST_REST = 0.001
 """Seconds that who fills its pipe by many small writes is let gather: it would wait longer otherwise."""
 
+MANY = 100
+"""That so many gather is usual; of more each gathers for longer, as they cost by the look, not by the byte."""
+
 BUSY = 16_384
 """Bytes in one look that are no little; or half of what the pipe holds."""
 
@@ -232,6 +235,8 @@ class LogWriter:
     def _rest(self, stream: Stream, taken: int, rested: bool) -> float:
         """How long it may gather now: not until its pipe is full, as far as the last rest has shown."""
         most = REST_READ if stream.is_read else REST
+        if not stream.is_awaited:
+            most *= max(1.0, len(self._rests) / MANY)
         rest = min(stream.rest or most, most)
         if rested and taken >= stream.capacity // 2:
             rest = max(rest / 4, LEAST_REST)

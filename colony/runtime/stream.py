@@ -114,7 +114,12 @@ class Stream:
     @property
     def is_read(self) -> bool:
         """Does anybody want its lines, beside the file?"""
-        return self._relay is not None or (self.awaited is not None and not self.awaited.found)
+        return self._relay is not None or self.is_awaited
+
+    @property
+    def is_awaited(self) -> bool:
+        """Is a line still waited for?"""
+        return self.awaited is not None and not self.awaited.found
 
     def _hand_on(self, lines: bytes) -> None:
         if self._relay is not None:

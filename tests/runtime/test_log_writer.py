@@ -19,7 +19,7 @@ import pytest
 from colony.core.model import LogPolicy
 from colony.runtime.awaited import AwaitedLine
 from colony.runtime.file_channel import FileChannel
-from colony.runtime.log_writer import BUSY, REST, LogWriter
+from colony.runtime.log_writer import BUSY, MANY, REST, REST_READ, LogWriter
 from colony.runtime.logs import JsonRelay, Relay, open_pipe
 from colony.runtime.stream import Stream
 from tests.runtime.loop import Loop, Recorder, descriptors, said
@@ -347,6 +347,23 @@ def test_who_says_little_is_looked_at_now_and_then_also_after_it_has_said_much(o
 
     office.loop.until(says_little)
     os.close(end)
+
+
+def test_of_many_that_talk_each_is_looked_at_less_often_but_who_is_waited_for(office: Office) -> None:
+    started = [office.start(str(number)) for number in range(3 * MANY)]
+    awaited, *others = (channel._streams[0] for channel, _ in started)
+    started[0][0].awaited = AwaitedLine("never")
+
+    def talked() -> bool:
+        for _, end in started:
+            os.write(end, b"y\n")
+        return others[0].rest > 2 * REST
+
+    office.loop.until(talked)
+    assert awaited.rest <= REST_READ
+    for channel, end in started:
+        os.close(end)
+        channel.flush()
 
 
 def test_where_nothing_wakes_us_it_is_looked_at_now_and_then(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
