@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import secrets
 import signal
 import sys
 import time
@@ -124,9 +125,7 @@ class ColonyService(Service):
             cgroups=self._cgroups,
             logs=self._logs,
         )
-        self._notify = Notify(
-            self._reactor, f"@colony-{settings.colony}", self._spawner.runs, inherited=self._inherited_notify
-        )
+        self._notify = Notify(self._reactor, self._spawner.runs, self._inherited_notify)
         self._checks = Checks(
             self._reactor, self._spawner, self._notify, settings.colony, lambda name: self._supervisor.source(name)
         )
@@ -195,8 +194,8 @@ class ColonyService(Service):
         self._logs.start()
         self._handle_ends()
         unblock_signals()
-        self._notify.bind()
         self._open_state()
+        self._notify.bind(self._notify_address())
         signal.signal(signal.SIGCHLD, self._child_ended)
         found = survivors(self._state.records.read(), self._state.pipes())
         if not self._settings.adopt:  # they are stopped as what is not wanted any more is, by their own ladders
@@ -216,6 +215,17 @@ class ColonyService(Service):
         )
         self._cleared = clearing.gone.addCallback(lambda stuck: self._go(found, stuck)).addErrback(self._give_up)
         clearing.begin()
+
+    def _notify_address(self) -> str:
+        """
+        The same for whoever goes on with what we start, and another one than that of a colony in a container that
+        shares our network and knows its CONFIG by the same path.
+        """
+        try:
+            state = os.stat(self._settings.state)
+        except OSError:  # nobody goes on without it
+            return f"@colony-{self._settings.colony}-{secrets.token_hex(8)}"
+        return f"@colony-{self._settings.colony}-{state.st_dev:x}-{state.st_ino:x}"
 
     def _begin_or_end(self) -> None:
         try:

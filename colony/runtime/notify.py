@@ -61,18 +61,16 @@ class Notify:
     its session. Descriptors sent along find no room, and so are never ours to close.
     """
 
-    def __init__(
-        self, reactor: IReactor, address: str, is_main: Callable[[Pid], bool], inherited: int | None = None
-    ) -> None:
+    def __init__(self, reactor: IReactor, is_main: Callable[[Pid], bool], inherited: int | None = None) -> None:
         """
-        ``address`` as NOTIFY_SOCKET has it, ``@`` and a name; ``is_main``: is that a main process of ours?
-
-        ``inherited`` is the descriptor of the socket that the code before us in this process has left open.
+        ``is_main``: is that a main process of ours?  ``inherited`` is the descriptor of the socket that the code before
+        us in this process has left open.
         """
         self._reactor = reactor
         self._inherited = inherited
         self._begun = False
-        self.address = address
+        self.address = ""
+        """As NOTIFY_SOCKET has it, ``@`` and a name; empty before `bind`."""
         self._is_main = is_main
         self._socket: socket.socket | None = None
         self._timer: IDelayedCall | None = None
@@ -82,9 +80,10 @@ class Notify:
         self.trouble: str | None = "the socket for sd_notify is not there yet"
         """Why nothing can be heard; None while it can."""
 
-    def bind(self) -> None:
+    def bind(self, address: str) -> None:
         """Have the address, so that what is said waits for `begin`; or say why not, and try again until `close`."""
         self._timer = None
+        self.address = address
         try:
             self._socket = self._bound()
         except OSError as error:
@@ -94,7 +93,7 @@ class Notify:
             if trouble != self.trouble:
                 log.warn("{trouble}", trouble=trouble)
             self.trouble = trouble
-            self._timer = self._reactor.callLater(_RETRY, self.bind)
+            self._timer = self._reactor.callLater(_RETRY, self.bind, address)
             return
         self.trouble = None
         if self._begun:
@@ -105,8 +104,6 @@ class Notify:
         self._begun = True
         if self._socket is not None:
             self._reactor.addReader(self)
-        elif self._timer is None:
-            self.bind()
 
     @property
     def descriptor(self) -> int | None:

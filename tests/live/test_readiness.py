@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -242,3 +244,41 @@ def test_a_stop_ends_who_is_not_ready_yet_and_a_start_begins_anew(colony: Colony
     colony.ask("START", name="db")
     main(colony, "db")
     assert colony.stop() == -signal.SIGTERM
+
+
+ELSEWHERE = 'mount --bind "$1" "$2"; cd "$2"; shift 2; exec "$@"'
+
+
+def test_two_colonies_that_share_a_network_and_the_path_of_config_hear_each_its_own(
+    place: Colony, journal: Journal, gate: Path
+) -> None:
+    """As two containers with ``--network host`` do."""
+    unshared = ["unshare", "--mount", "sh", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*unshared, "true"], check=False, timeout=10).returncode != 0:
+        pytest.skip("needs unshare(1) and the right to use it")
+    folder = place.folder / "elsewhere"
+    folder.mkdir()
+    there = Colony(folder)
+    for colony in (place, there):
+        colony.write("db", *journal.gated("notify", gate), ready={"notify": True, "timeout": 1000})
+    try:
+        place.start()
+        command = ["python", "-m", "twisted", "colony", *place.places]
+        there.begin(*unshared, ELSEWHERE, "sh", str(folder), str(place.folder), *command)
+        for colony in (place, there):
+            _begins(colony)
+        for colony in (place, there):
+            (colony.folder / gate.name).touch()
+            _becomes_ready(colony)
+        assert not there.said("sd_notify")
+        assert there.stop() == -signal.SIGTERM
+    finally:
+        there.clean()
+
+
+def _begins(colony: Colony) -> None:
+    colony.wait_for(lambda: colony.status("db").get("state") == "starting")
+
+
+def _becomes_ready(colony: Colony) -> None:
+    colony.wait_for(lambda: colony.status("db")["ready"])

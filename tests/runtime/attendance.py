@@ -31,9 +31,14 @@ class Attendance:
         self.machine = Machine(loop, folder)
         self.address = f"@colony-test-{os.urandom(8).hex()}"
         reactor = cast(IReactor, loop.reactor)
-        self.notify = Notify(loop.reactor, self.address, self.machine.spawner.runs)
+        self.notify = Notify(loop.reactor, self.machine.spawner.runs)
         self.checks = Checks(reactor, self.machine.spawner, self.notify, "c" * 16, lambda name: b"{}")
         self.told: list[Ready | Probed] = []
+
+    def listen(self) -> None:
+        """Hear what is said by sd_notify."""
+        self.notify.bind(self.address)
+        self.notify.begin()
 
     def attend(
         self,

@@ -29,7 +29,7 @@ def say(text): bound.send(text.encode())
 @pytest.fixture
 def here(loop: Loop, tmp_path: Path) -> Iterator[Attendance]:
     with attending(loop, tmp_path) as attendance:
-        attendance.notify.begin()
+        attendance.listen()
         yield attendance
 
 
@@ -187,7 +187,7 @@ def test_an_address_that_is_taken_is_said_and_had_as_soon_as_it_is_free(
     with attending(loop, tmp_path) as here, said() as lines:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
             stranger.bind("\0" + here.address[1:])
-            here.notify.begin()
+            here.listen()
             pid = run(here, "pass")
             here.attend(Notify(), pid, ready=True)
             health = here.attend(Notify(), pid + 1, every=0.05)
@@ -208,7 +208,7 @@ def test_for_want_of_descriptors_it_is_tried_again(loop: Loop, tmp_path: Path, m
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with attending(loop, tmp_path) as here:
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
-        here.notify.begin()
+        here.listen()
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
         assert "Too many open files" in str(here.notify.trouble)
         loop.until(lambda: here.notify.trouble is None)
@@ -216,7 +216,7 @@ def test_for_want_of_descriptors_it_is_tried_again(loop: Loop, tmp_path: Path, m
 
 def test_a_successor_has_the_same_address(loop: Loop, here: Attendance) -> None:
     here.notify.close()
-    here.notify.begin()
+    here.listen()
     assert here.notify.trouble is None
     pid = run(here, "say('READY=1')")
     here.attend(Notify(), pid, ready=True)
@@ -225,7 +225,7 @@ def test_a_successor_has_the_same_address(loop: Loop, here: Attendance) -> None:
 
 def test_what_is_said_before_anybody_hears_waits(loop: Loop, tmp_path: Path) -> None:
     with attending(loop, tmp_path) as here:
-        here.notify.bind()
+        here.notify.bind(here.address)
         said = tmp_path / "said"
         pid = run(here, f"say('READY=1'); open({str(said)!r}, 'w')")
         here.loop.until(said.exists)
@@ -237,8 +237,8 @@ def test_what_is_said_before_anybody_hears_waits(loop: Loop, tmp_path: Path) -> 
 def test_a_descriptor_that_is_another_socket_is_closed_and_the_address_had(loop: Loop) -> None:
     stranger = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     before = descriptors()
-    ours = notify.Notify(loop.reactor, f"@colony-test-{os.getpid()}", lambda pid: False, stranger.detach())
-    ours.bind()
+    ours = notify.Notify(loop.reactor, lambda pid: False, stranger.detach())
+    ours.bind(f"@colony-test-{os.getpid()}")
     assert ours.trouble is None
     assert descriptors() == before
     ours.close()
@@ -247,6 +247,6 @@ def test_a_descriptor_that_is_another_socket_is_closed_and_the_address_had(loop:
 def test_closed_nothing_is_left(loop: Loop, tmp_path: Path) -> None:
     with attending(loop, tmp_path) as here:
         before = descriptors()
-        here.notify.begin()
+        here.listen()
         here.notify.close()
         assert descriptors() == before
