@@ -27,6 +27,8 @@ class Colony(Peer):
     def install(self, cache: Path) -> str:
         if not (_CHECKOUT / "colony" / "tap.py").exists():
             raise Unavailable("this checkout has no supervisor yet")
+        # As pip does when it installs: a checkout that has just been changed would be compiled at every start.
+        run([sys.executable, "-m", "compileall", "-q", "colony", "twisted"], cwd=_CHECKOUT)
         version = run([sys.executable, "-c", "import colony; print(colony.__version__)"], cwd=_CHECKOUT).strip()
         try:
             commit = run(["git", "rev-parse", "--short", "HEAD"], cwd=_CHECKOUT).strip()
