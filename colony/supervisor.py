@@ -290,10 +290,13 @@ class Supervisor:
         if self._seen and not names and self._desired == before:
             return
         self._telling.say(words.of_files(before, self._desired, names))
+        units = self._units.evolver()
+        for name in names:
+            if name not in self._units and self._desired.has(name):
+                units.set(name, Unit(name, held=name in self._held, since=self._clock.seconds()))
+        self._units = units.persistent()
         for name in names:
             self._telling.moved(name)
-            if name not in self._units and self._desired.has(name):
-                self._units = self._units.set(name, Unit(name, held=name in self._held, since=self._clock.seconds()))
             if before.has(name) and not self._desired.has(name):
                 self._memory.forget(name)
                 self._held -= {name}

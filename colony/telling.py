@@ -14,7 +14,7 @@ from colony.core import words
 from colony.core.desired import Desired
 from colony.core.lifecycle import Event, Unit
 from colony.core.model import Name, Report, Transition
-from colony.core.words import Line
+from colony.core.words import Level, Line
 
 log = Logger(namespace="colony")
 
@@ -38,6 +38,9 @@ TRANSITIONS_SLICE = 256
 
 REPORT_RETRY = 1.0
 """Seconds after which a report that could not be made is made again."""
+
+
+_LEVELS = {level: LogLevel.levelWithName(level.value) for level in Level}
 
 
 class Telling:
@@ -113,7 +116,7 @@ class Telling:
     def say(self, lines: Iterable[Line]) -> None:
         """Write lines into the log."""
         for line in lines:
-            log.emit(LogLevel.levelWithName(line.level.value), line.text, **line.fields)
+            log.emit(_LEVELS[line.level], line.text, **line.fields)
 
     def _report_slice(self) -> None:
         self._next_report = None

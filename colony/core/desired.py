@@ -112,15 +112,22 @@ def fold(desired: Desired, listing: Listing, defaults: Defaults) -> tuple[Desire
         ignored=desired.ignored if listing.ignored is None else listing.ignored,
     )
     before = desired
-    specs, problems, remembered, needs = desired.specs, desired.problems, desired.remembered, desired.needs
+    problems, remembered, needs = desired.problems, desired.remembered, desired.needs
+    good = desired.specs.evolver()  # there may be thousands; of the others mostly few
     for name in touched:
         wanted, found = _judge(desired, name, defaults)
-        specs = specs.discard(name) if wanted is None else specs.set(name, wanted)
-        problems = problems.set(name, found) if found else problems.discard(name)
+        if wanted is not None:
+            good.set(name, wanted)
+        elif name in desired.specs:
+            good.remove(name)
+        if found or problems:
+            problems = problems.set(name, found) if found else problems.discard(name)
         after = () if wanted is None else wanted.spec.after
-        needs = needs.set(name, after) if after else needs.discard(name)
+        if after or needs:
+            needs = needs.set(name, after) if after else needs.discard(name)
         if wanted is None and not found:  # no file: what a later one will say has nothing to do with it
             remembered = remembered.discard(name)
+    specs = good.persistent()
     desired = attrs.evolve(desired, specs=specs, problems=problems, remembered=remembered, needs=needs)
     if needs != before.needs or (needs and any(before.has(name) != desired.has(name) for name in touched)):
         desired = _untangle(desired)

@@ -461,9 +461,9 @@ def record(unit: Unit, event: Event, now: float) -> tuple[Unit, tuple[Effect, ..
     """Write a fact down. Only a signal that somebody asks for has an effect of its own."""
     match event:
         case Wanted(spec, source):
-            if unit.spec is None or unit.spec.digest != spec.digest:
-                unit = _anew(unit)
-            return evolve(unit, spec=spec, source=source), ()
+            if unit.spec is not None and unit.spec.digest == spec.digest:
+                return evolve(unit, spec=spec, source=source), ()
+            return evolve(unit, spec=spec, source=source, generation=unit.generation + 1, streak=0), ()
         case Unwanted():
             return evolve(unit, spec=None, held=False), ()
         case Held():
@@ -547,6 +547,7 @@ def _probed(unit: Unit, pid: Pid, trouble: str | None, now: float) -> Unit:
 
 
 def _exited(unit: Unit, pid: Pid, exit: Exit, alone: bool, now: float) -> tuple[Unit, tuple[Effect, ...]]:
+    sent = unit.sent
     match unit.state:
         case Starting(process) | Up(process) if process.pid == pid:
             # Nobody asked for this end. What it left behind gets TERM and KILL, not the ladder made for the main.
@@ -555,10 +556,10 @@ def _exited(unit: Unit, pid: Pid, exit: Exit, alone: bool, now: float) -> tuple[
         case Stopping(process) if process.pid == pid:
             signals = again(unit.state.ending)  # what left its group heard nothing of it
             state = evolve(unit.state, exit=exit, ended=now)
-            unit = evolve(unit, sent=state.ending.ladder[state.ending.rung].signal)
+            sent = state.ending.ladder[state.ending.rung].signal
         case _:
             return unit, ()
-    unit = evolve(unit, state=state, last_exit=exit, last_exit_at=now, last_exit_of=pid)
+    unit = evolve(unit, state=state, last_exit=exit, last_exit_at=now, last_exit_of=pid, sent=sent)
     return (_gone(unit, state), ()) if alone else (unit, _kills(process, signals))
 
 

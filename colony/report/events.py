@@ -20,6 +20,9 @@ MAX_BYTES = 1_000_000
 _Event = dict[str, object]
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class EventsFile:
     """
     Writes it in the directory ``path``, with this mode and that group (None: as it comes).
@@ -133,7 +136,7 @@ class EventsFile:
         lost = f"{self._missing} events before this were lost: they could not be written"
         first = [self._of_us("running", "running", lost)] if self._missing else []
         try:
-            self._append("".join(f"{json.dumps(event, separators=(',', ':'))}\n" for event in first + events).encode())
+            self._append("".join(f"{_encode(event)}\n" for event in first + events).encode())
         except OSError as error:
             if not self._missing:
                 self._complain(f"events are lost, cannot write {self._path}: {error.strerror}")

@@ -136,6 +136,9 @@ def status(unit: Unit, desired: Desired, clocks: Clocks) -> dict[str, object]:
     }
 
 
+_encode = json.JSONEncoder().encode
+
+
 class StatusFiles:
     """Writes them under ``path``, with these modes and that group (None: as it comes)."""
 
@@ -162,25 +165,39 @@ class StatusFiles:
 
     def __call__(self, report: Report) -> None:
         """Tell of what moved. Raises OSError when everything has been told that could be; the rest is told again."""
-        failed: OSError | None = None
         for name in report.moved:
-            try:
-                self._tell(name, report)
-            except OSError as error:
-                failed = error
+            unit = report.units.get(name)
+            self._count(name, None if unit is None else state_name(unit))
+        try:
+            failed = self._tell(report) if report.moved else None
+        except OSError as error:
+            failed = error
         self._write_supervisor(report.desired)
         if failed is not None:
             raise failed
 
-    def _tell(self, name: Name, report: Report) -> None:
+    def _tell(self, report: Report) -> OSError | None:
+        """Returns what went wrong last with one of them. Raises OSError where there is no place for any."""
+        failed = None
+        folder = os.open(os.path.join(self._path, "status"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in report.moved:
+                try:
+                    self._write(folder, name, report)
+                except OSError as error:
+                    failed = error
+        finally:
+            os.close(folder)
+        return failed
+
+    def _write(self, folder: int, name: Name, report: Report) -> None:
         unit = report.units.get(name)
         if unit is None:
-            self._count(name, None)
             with suppress(FileNotFoundError):
-                os.unlink(os.path.join(self._path, "status", f"{name}.json"))
+                os.unlink(f"{name}.json", dir_fd=folder)
         else:
-            self._count(name, state_name(unit))
-            self._write(f"status/{name}.json", status(unit, report.desired, self._clocks))
+            data = _encode(status(unit, report.desired, self._clocks)).encode()
+            atomic.write_at(folder, f"{name}.json", data, mode=self._mode, group=self._group, durable=False)
 
     def _count(self, name: Name, state: str | None) -> None:
         """One by one: among thousands, to count them all at each report would cost more than to start a process."""
@@ -203,7 +220,3 @@ class StatusFiles:
         if data != self._supervisor:
             atomic.write(f"{self._path}/supervisor.json", data, mode=self._mode, group=self._group, durable=False)
             self._supervisor = data
-
-    def _write(self, filename: str, value: object) -> None:
-        data = json.dumps(value).encode()
-        atomic.write(os.path.join(self._path, filename), data, mode=self._mode, group=self._group, durable=False)
