@@ -79,9 +79,14 @@ class Launcher:
         Raises CannotStart.
         """
         error = output if error is None else error
-        candidates = self._find(finished)
+        if self._mounts.any():
+            candidates = self._find(finished)
+            may_hang = len(candidates) > 1 or self._may_hang(finished, candidates)
+        else:
+            candidates = [find(finished.args[0], finished.env.get("PATH", ""), finished.cwd)]
+            may_hang = False
         within_limit = max(self._null, self._output, self._error) < self._inheritance.nofile[0]
-        if not wanted.steps and within_limit and len(candidates) == 1 and not self._may_hang(finished, candidates):
+        if not wanted.steps and within_limit and not may_hang:
             return self._spawn(candidates[0], finished, output, error), None
         return self._fork(candidates, finished, output, error, wanted)
 

@@ -32,12 +32,16 @@ class Mounts:
             self._poll.register(self._fd, select.POLLPRI | select.POLLERR)
             self._read()
 
-    def may_hang(self, path: str) -> bool:
-        """Could looking at ``path``, absolute, block for long?  Said without looking; a link on the way is not seen."""
+    def any(self) -> bool:
+        """Is there a file system that may hang?  On most machines there is none, and no path need be asked about."""
         if self._fd is not None and self._poll.poll(0):
             with suppress(OSError):
                 self._read()
-        if not self._any:
+        return self._any
+
+    def may_hang(self, path: str) -> bool:
+        """Could looking at ``path``, absolute, block for long?  Said without looking; a link on the way is not seen."""
+        if not self.any():
             return False
         path = os.path.normpath(path)
         within = [(len(point), remote) for point, remote in self._mounts if _contains(point, path)]
