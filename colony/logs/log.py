@@ -204,8 +204,11 @@ class Log:
         None if they are in a file that is no more; of a line longer than `LONGEST` its end.
         """
         file = self._newest()
-        if file is None or (begin is not None and begin.at > file.written):
-            return None if file is None and end is not None else b""
+        if file is None:
+            return None if end is not None else b""
+        if begin is not None and begin.at > file.written:
+            file.close()
+            return b""
         size = file.size
         if end is not None and end.at <= file.written:
             size = end.size
@@ -232,7 +235,10 @@ class Log:
         while True:
             older = self._older(file)
             if older is None or older.written < mark.at:
-                if self._holds(file, older, mark) and mark.size <= file.size:
+                holds = self._holds(file, older, mark) and mark.size <= file.size
+                if older is not None:
+                    older.close()
+                if holds:
                     return file
                 file.close()
                 return None

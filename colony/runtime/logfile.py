@@ -295,16 +295,16 @@ class LogFile:
         if found.st_mode & 0o077:
             with suppress(OSError):
                 os.fchmod(self._file, 0o600)
-        self._marks.begin(found, anew=self._moved)
-        self._moved = False
-        if not self._goes_on:
+        if self._goes_on:
+            self._marks.begin(found, anew=self._moved)
+        else:
             self._goes_on = True
-            size = found.st_size
             if not self._is_between_lines():  # nobody will end that line any more
-                size += os.pwrite(self._file, b"\n", size)
+                self._marks.begin(found, anew=False)
+                os.pwrite(self._file, b"\n", found.st_size)
                 found = os.fstat(self._file)
             self._marks.start(found)
-            return size
+        self._moved = False
         return found.st_size
 
     def _rotate(self) -> None:

@@ -57,6 +57,7 @@ class Marks:
 
     def start(self, found: os.stat_result) -> None:
         """So is the log before the first word of a new start."""
+        self._due = time.monotonic() + EVERY
         self._add(found.st_mtime_ns, found.st_size, f" {_START}")
 
     def end(self, written: int, size: int, pid: int) -> None:

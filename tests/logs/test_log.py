@@ -611,6 +611,23 @@ def test_nothing_is_told_for_it_when_the_file_is_gone(writer: Writer, log: Log) 
     assert log.last_lines(3) == b""
 
 
+def test_no_file_stays_open(writer: Writer, log: Log) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    test_what_each_process_wrote_last_is_told_apart(writer, log, packed=True)
+    end(writer, 7)
+    writer.rotate()
+    assert log.last_lines(1, log.endings()[-1].begin) == b""
+    log.start_at(NOON / SECOND + 2)
+    log.stop_here()
+    rest(log)
+    log.close()
+    other = Log(str(writer.folder), "web")
+    other.start_with_last(5)
+    rest(other)
+    other.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_of_a_long_last_line_its_end_is_told(writer: Writer, log: Log) -> None:
     writer.say("x" * 3 * LONGEST)
     end(writer, 1)

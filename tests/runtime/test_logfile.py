@@ -16,6 +16,7 @@ import pytest
 
 from colony.core.model import LogPolicy
 from colony.logs import times
+from colony.logs.log import Log
 from colony.runtime.gzipped import Compressor
 from colony.runtime.logfile import MAX_LINE, Later, LogFile
 from colony.runtime.splice import CHUNK, Glass, Mouth
@@ -577,7 +578,40 @@ def test_what_was_written_is_known_by_time_from_its_first_byte_on(desk: Desk) ->
     desk.say(b"one\n")
     desk.say(b"two\n")
     first, *_ = times.marks(str(desk.path))
-    assert (first.size, first.pid) == (0, None)
+    assert (first.size, first.pid) == (0, times.START)
+
+
+def test_where_what_a_process_wrote_begins_and_ends_is_noted(desk: Desk) -> None:
+    desk.say(b"one\n")
+    desk.file.end(7)
+    desk.file.close()
+    desk.open()
+    desk.say(b"two\nthree")
+    desk.file.turn()
+    desk.file.end(8)
+    desk.file.close()
+    desk.open()
+    desk.say(b"four\n")
+    log = Log(str(desk.folder), "web")
+    told = [(each.pid, log.last_lines(9, each.begin, each.end)) for each in log.endings()]
+    assert told == [(7, b"one\n"), (8, b"two\nthree"), (None, b"four\n")]
+
+
+def test_who_ends_after_a_rotation_without_another_word_wrote_what_is_in_the_old_file(desk: Desk) -> None:
+    desk.say(b"one\n")
+    desk.file.turn()
+    desk.file.end(7)
+    desk.file.close()
+    log = Log(str(desk.folder), "web")
+    assert [log.last_lines(9, each.begin, each.end) for each in log.endings()] == [b"one\n", b""]
+    desk.open()
+    desk.say(b"two\n")
+    assert [log.last_lines(9, each.begin, each.end) for each in log.endings()] == [b"one\n", b"two\n"]
+
+
+def test_who_never_wrote_anything_has_no_log(desk: Desk) -> None:
+    desk.file.end(7)
+    assert list(desk.folder.iterdir()) == []
 
 
 def test_a_log_that_was_moved_away_has_nothing_to_do_with_the_next_one(desk: Desk) -> None:
