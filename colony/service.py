@@ -25,7 +25,8 @@ import colony
 from colony.core import check
 from colony.core.desired import Listing
 from colony.core.environment import Finished, finish
-from colony.core.model import Exit, Name, Pid, Report, Start, Survivor, default_ladder, timestamp
+from colony.core.model import Exit, Name, Pid, Start, Survivor, default_ladder, timestamp
+from colony.core.report import Report
 from colony.options import Settings
 from colony.report.events import EventsFile
 from colony.report.pidfiles import PidFiles

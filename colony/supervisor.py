@@ -76,7 +76,6 @@ from colony.core.model import (
     Pid,
     ProcessSpec,
     Readiness,
-    Report,
     Rest,
     Start,
     Survivor,
@@ -84,6 +83,7 @@ from colony.core.model import (
     default_ladder,
 )
 from colony.core.order import Among, Order
+from colony.core.report import Report
 from colony.core.succession import adopted, has_said, rest, rested
 from colony.runtime.spawn import Spawner
 from colony.telling import Telling

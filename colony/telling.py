@@ -13,7 +13,8 @@ from twisted.logger import Logger, LogLevel
 from colony.core import words
 from colony.core.desired import Desired
 from colony.core.lifecycle import Event, Unit
-from colony.core.model import Name, Report, Transition
+from colony.core.model import Name
+from colony.core.report import Report, Transition
 from colony.core.words import Level, Line
 
 log = Logger(namespace="colony")

@@ -18,7 +18,8 @@ from twisted.internet.task import Clock
 
 from colony.core.desired import Listing, Readable
 from colony.core.lifecycle import Waiting
-from colony.core.model import Defaults, Name, Pid, Report, Start
+from colony.core.model import Defaults, Name, Pid, Start
+from colony.core.report import Report
 from colony.core.wire import parse_message
 from colony.supervisor import Supervisor
 from tests.fakes import FakeChecks, FakeMemory, FakeProcess, FakeSpawner

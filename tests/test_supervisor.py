@@ -15,7 +15,8 @@ from twisted.internet.task import Clock
 from colony.core import lifecycle
 from colony.core.desired import Content, Listing, Readable, Unreadable
 from colony.core.lifecycle import Alarm, Backoff, Down, Failed, Up
-from colony.core.model import Answer, Defaults, Exit, Name, NotYet, Pid, Report, Rest, Start, Survivor, Transition
+from colony.core.model import Answer, Defaults, Exit, Name, NotYet, Pid, Rest, Start, Survivor
+from colony.core.report import Report, Transition
 from colony.core.wire import parse_message, parse_spec
 from colony.report.status import why
 from colony.runtime.spawn import Ended

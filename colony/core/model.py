@@ -6,14 +6,9 @@ import hashlib
 import math
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, NewType
+from typing import NewType
 
 import attrs
-from pyrsistent import PMap
-
-if TYPE_CHECKING:
-    from colony.core.desired import Desired
-    from colony.core.lifecycle import Unit
 
 Name = NewType("Name", str)
 """A process's name, as `colony.core.check.name_problem` allows it."""
@@ -421,30 +416,3 @@ class NotYet:
     """It cannot be obeyed now, but perhaps soon; ``otherwise`` is the answer if not."""
 
     otherwise: Answer
-
-
-# -- what is told -------------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Transition:
-    """A unit, before and after one event, and when that was, on the monotonic clock."""
-
-    before: Unit
-    after: Unit
-    at: float
-
-
-@attrs.frozen
-class Report:
-    """
-    What is, at one moment, and the names that have moved since the report before.
-
-    ``transitions`` are how they have, each told once, in order; names may be told of as moved again and again, but not
-    while transitions of theirs are still to be told.
-    """
-
-    units: PMap[Name, Unit]
-    desired: Desired
-    moved: frozenset[Name]
-    transitions: tuple[Transition, ...] = ()

@@ -11,7 +11,8 @@ from contextlib import suppress
 
 from colony.core.desired import Desired
 from colony.core.lifecycle import Backoff, Spawning, Starting, Unit, Up
-from colony.core.model import Exit, Name, Report, Transition
+from colony.core.model import Exit, Name
+from colony.core.report import Report, Transition
 from colony.report.status import Clocks, state_name, why
 
 MAX_BYTES = 1_000_000

@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from colony import atomic
 from colony.core.check import name_problem
-from colony.core.model import Name, Pid, Report
+from colony.core.model import Name, Pid
+from colony.core.report import Report
 
 
 class PidFiles:

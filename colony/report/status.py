@@ -14,7 +14,8 @@ import attrs
 from colony import atomic
 from colony.core.desired import Desired
 from colony.core.lifecycle import Backoff, Down, Failed, Spawning, Starting, Stopping, Unit, Up, Waiting
-from colony.core.model import Name, Report, timestamp
+from colony.core.model import Name, timestamp
+from colony.core.report import Report
 
 
 @attrs.frozen

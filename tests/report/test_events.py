@@ -18,7 +18,8 @@ from colony.core.check import Problem
 from colony.core.desired import Desired, Readable
 from colony.core.ending import Ending
 from colony.core.lifecycle import Backoff, Down, Running, Spawning, Starting, Stopping, Unit, Up
-from colony.core.model import Exit, Name, Pid, ProcessSpec, Report, Transition, default_ladder
+from colony.core.model import Exit, Name, Pid, ProcessSpec, default_ladder
+from colony.core.report import Report, Transition
 from colony.report import events
 from colony.report.events import EventsFile
 from colony.report.status import Clocks

@@ -11,7 +11,8 @@ from pyrsistent import pmap
 
 from colony.core.desired import Desired
 from colony.core.lifecycle import Down, Running, State, Unit, Up
-from colony.core.model import Name, Pid, ProcessSpec, Report
+from colony.core.model import Name, Pid, ProcessSpec
+from colony.core.report import Report
 from colony.report.pidfiles import PidFiles
 
 SPEC = ProcessSpec(("web",), "d1")

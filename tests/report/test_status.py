@@ -16,7 +16,8 @@ from colony.core.desired import Desired
 from colony.core.ending import Ending
 from colony.core.health import Vitals
 from colony.core.lifecycle import Backoff, Down, Failed, Running, Spawning, Starting, State, Stopping, Unit, Up, Waiting
-from colony.core.model import Exit, Name, Pid, ProcessSpec, Report, default_ladder
+from colony.core.model import Exit, Name, Pid, ProcessSpec, default_ladder
+from colony.core.report import Report
 from colony.report.status import Clocks, StatusFiles, status
 
 # Any is a JSON value.
