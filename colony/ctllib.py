@@ -8,6 +8,7 @@ Errors are `Refused` or OSError; then nothing has been written, unless it was th
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 import time
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from colony.core.standing import Verdict as Judgement
     from colony.logs.log import Folder, Log
 
-    # Any is a JSON value here. A judge looks at one name's status (None: there is none) and whether it is known to be
-    # newer than what was asked.
-    _Judge = Callable[[str, "dict[str, Any] | None", bool], Judgement]
+    # Any is a JSON value here. A judge looks at one name's status (None: there is none) and the seconds that it has had
+    # to change since it was asked for, infinite where it is known to be newer.
+    _Judge = Callable[[str, "dict[str, Any] | None", float], Judgement]
 
     # Hears of each name that is as it should be, at once, and its status then.
     Done = Callable[[str, "dict[str, Any] | None"], None]
@@ -847,7 +848,7 @@ def wait(places: Places, names: Sequence[str], what: str = "ready", timeout: flo
     must_be_alive(places)
     reached = _REACHED[what]
 
-    def judge(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
+    def judge(name: str, told: dict[str, Any] | None, age: float) -> Judgement:
         if told is None:
             # A file that is there has its status soon; what has neither is gone, or never was.
             if what != "stopped" and not (places.config is not None and _files(_config(places), name)):
@@ -906,23 +907,25 @@ def effect(
     first; a start that ends in a backoff has failed.
     """
     success = {name: _success(places, name) for name in names}
+    storm = _STORM + _STORM_EACH * len(names)
 
-    def restarted(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
+    def restarted(name: str, told: dict[str, Any] | None, age: float) -> Judgement:
         if told is None:
             return False
         if told["starts"] > before.get(name, 0):
             return standing.outcome(name, told, True, asked, success[name])
-        # A start that never came about is not counted.
-        return told["state"] in ("backoff", "failed") and standing.outcome(name, told, fresh, asked, success[name])
+        if told["state"] not in ("backoff", "failed"):  # a start that never came about is not counted
+            return False
+        return standing.outcome(name, told, age > storm, asked, success[name])
 
-    def started(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
-        return told is not None and fresh and standing.outcome(name, told, fresh, asked, success[name])
+    def started(name: str, told: dict[str, Any] | None, age: float) -> Judgement:
+        return told is not None and age > _LAG and standing.outcome(name, told, age > storm, asked, success[name])
 
-    def stopped(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
+    def stopped(name: str, told: dict[str, Any] | None, age: float) -> Judgement:
         if told is None:  # not told of yet, or gone
             return not _files(_config(places), name)
         # What was told before the STOP came is of a process that was wanted; what never could run stays so.
-        return fresh and standing.is_stopped(told) and (not told["wanted"] or told["state"] == "failed")
+        return age > _LAG and standing.is_stopped(told) and (not told["wanted"] or told["state"] == "failed")
 
     judges: dict[str, _Judge] = {"RESTART": restarted, "START": started, "STOP": stopped}
     judge = judges.get(kind.partition("-")[0])
@@ -934,18 +937,18 @@ def in_force(places: Places, name: str, digest: str, asked: str, timeout: float 
     """Return when the definition of that digest runs, and is ready; raises Refused as `effect` does."""
     success = _success(places, name)
 
-    def judge(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
-        # One that does not run has no digest; what keeps it from running is known to be about this one if it is fresh.
+    def judge(name: str, told: dict[str, Any] | None, age: float) -> Judgement:
+        # One that does not run has no digest; what keeps it from running is known to be about this one if it is new.
         if told is None or told["digest"] not in (None, digest):
             return False
-        return standing.outcome(name, told, fresh, asked, success)
+        return standing.outcome(name, told, age > _STORM, asked, success)
 
     _await(places, [name], judge, asked, timeout)
 
 
 def gone(places: Places, names: Sequence[str], timeout: float = WAIT_SECONDS) -> None:
     """Return when nothing is left of removed processes."""
-    _await(places, names, lambda name, told, fresh: told is None, "", timeout)
+    _await(places, names, lambda name, told, age: told is None, "", timeout)
 
 
 def _success(places: Places, name: str) -> Collection[int]:
@@ -959,7 +962,10 @@ def _success(places: Places, name: str) -> Collection[int]:
 
 
 _LAG = 0.15
-"""Seconds after which a status file is surely newer than an answer: the supervisor writes it within 0.05."""
+"""Seconds after which a status file is newer than an answer, unless much goes on: it is written within 0.05."""
+
+_STORM, _STORM_EACH = 2.0, 0.01
+"""The same while much is started and stopped, and for each that is waited for: then status files come last."""
 
 _TOLD = 10
 """Names at most that a line tells of; the others are counted."""
@@ -985,8 +991,8 @@ def _await(
     for elapsed in _ticks(places, timeout):
         for name in list(pending):
             told = pending[name] = _status(directory, name)
-            fresh = elapsed > _LAG or (told is not None and told["since"] >= asked)
-            judged = judge(name, told, fresh)
+            newer = told is not None and told["since"] >= asked
+            judged = judge(name, told, math.inf if newer else elapsed)
             if judged is False:
                 continue
             del pending[name]
@@ -1106,7 +1112,7 @@ def _restart_one(places: Places, name: str, before: int, by: str | None, timeout
     success = _success(places, name)
     untried = countdown(_trial(places, name))
 
-    def settled(name: str, told: dict[str, Any] | None, fresh: bool) -> Judgement:
+    def settled(name: str, told: dict[str, Any] | None, age: float) -> Judgement:
         if told is None or first is None or told["starts"] != first["starts"]:
             return f"{name} did not go on"
         if told["state"] == "running" and told["health"] == "unhealthy":

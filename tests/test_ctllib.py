@@ -840,6 +840,20 @@ def test_a_start_is_done_when_it_runs(colony: StandIn) -> None:
     effect(colony, "START")
 
 
+def test_a_start_has_not_failed_because_its_status_is_told_late(colony: StandIn) -> None:
+    """As while hundreds of others are started: half a second and more."""
+    colony.tell("web", "stopped", since=LONG_AGO, wanted=False, why="a STOP is in force")
+    soon(colony.tell, "web", after=0.5)
+    effect(colony, "START")
+
+
+def test_a_start_that_changes_nothing_fails_in_the_end(colony: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctllib, "_STORM", 0.3)
+    colony.tell("web", "stopped", since=LONG_AGO, wanted=False, why="a STOP is in force")
+    with pytest.raises(Refused, match="web is stopped: a STOP is in force"):
+        effect(colony, "START")
+
+
 def test_a_signal_has_no_effect_to_wait_for(colony: StandIn) -> None:
     effect(colony, "SIGNAL")
 
@@ -858,7 +872,8 @@ def test_a_definition_that_cannot_start_fails_with_the_reason(colony: StandIn) -
     assert caught.value.code == 1
 
 
-def test_a_stop_that_outlasts_the_edit_is_told(colony: StandIn) -> None:
+def test_a_stop_that_outlasts_the_edit_is_told(colony: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctllib, "_STORM", 0.3)
     exit_ = {"code": 0, "signal": None, "at": LONG_AGO}
     colony.tell("web", "stopped", why="a STOP is in force", since=LONG_AGO, wanted=False, last_exit=exit_)
     with pytest.raises(Refused, match="web is stopped: a STOP is in force"):
