@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from colony.runtime.doorbell import Doorbell
-from tests.runtime.loop import Loop, descriptors
+from tests.runtime.loop import Loop
 
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
 
@@ -150,7 +151,6 @@ def test_a_directory_that_is_not_there_is_an_error_and_can_be_tried_again(door: 
 
 
 def test_a_closed_bell_is_silent_and_leaves_no_descriptor(loop: Loop, tmp_path: Path) -> None:
-    before = descriptors()
     rings: list[frozenset[str] | None] = []
     bell = Doorbell(loop.reactor, str(tmp_path), rings.append)
     bell.listen()
@@ -158,7 +158,7 @@ def test_a_closed_bell_is_silent_and_leaves_no_descriptor(loop: Loop, tmp_path: 
     tmp_path.joinpath("web").write_bytes(b"{}")
     loop.during(0.05)
     assert rings == []
-    assert descriptors() == before
+    loop.until(lambda: not is_open(bell.fileno()))
 
 
 def test_a_directory_that_is_removed_and_made_anew_rings_though_somebody_has_it_open(door: Door) -> None:
@@ -203,3 +203,41 @@ def test_where_the_directory_above_may_not_be_read_the_directory_itself_is_liste
     door.bell.listen()
     door.path.joinpath("web").write_bytes(b"{}")
     assert door.heard() == {"web"}
+
+
+def test_closing_it_waits_for_no_kernel(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, gone = threading.Event(), threading.Event()
+    bell = Door(loop, tmp_path / "config").bell
+    close, descriptor = os.close, bell.fileno()
+
+    def slowly(which: int) -> None:
+        if which == descriptor:
+            go.wait(20)
+        close(which)
+        if which == descriptor:
+            gone.set()
+
+    monkeypatch.setattr(os, "close", slowly)
+    bell.close()
+    assert is_open(descriptor)
+    go.set()
+    assert gone.wait(20)
+    assert not is_open(descriptor)
+
+
+def test_it_is_closed_where_no_thread_can_be_had(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    bell = Door(loop, tmp_path / "config").bell
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    bell.close()
+    assert not is_open(bell.fileno())
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
