@@ -51,8 +51,8 @@ def of_unit(before: Unit, after: Unit, event: Event) -> Iterator[Line]:
         case SpawnFailed(why):
             yield _line(Level.WARN, "cannot start {name}: {why}", name=name, why=why)
         case Exited(pid, exit, alone) if after.last_exit_at != before.last_exit_at:
-            left = "" if alone else ", leaving others that it started behind"
-            yield _line(Level.INFO, "{name} ({pid}) {exit}{left}", name=name, pid=pid, exit=str(exit), left=left)
+            text = "{name} ({pid}) {exit}" if alone else "{name} ({pid}) {exit}, leaving others that it started behind"
+            yield _line(Level.INFO, text, name=name, pid=pid, exit=str(exit))
         case _:
             pass
     if after.yields is not None and before.yields is None:

@@ -76,11 +76,11 @@ def why(unit: Unit, desired: Desired) -> str:
             reason = _unwanted(unit) or ("being restarted" if asked else behind)
             return f"{reason}; sent {ending.ladder[ending.rung].signal}"
         case Down():
-            reason = f"{_last(unit)}, and its restart policy wants no more"
+            if unit.spec is None and (problems := desired.problems.get(unit.name)):
+                return str(problems[0])
             if unwanted := _unwanted(unit):
-                reason = unwanted if unit.sent is None else f"{unwanted}; sent {unit.sent}, {unit.last_exit}"
-            problems = desired.problems.get(unit.name)
-            return str(problems[0]) if unit.spec is None and problems else reason
+                return unwanted if unit.sent is None else f"{unwanted}; sent {unit.sent}, {unit.last_exit}"
+            return f"{_last(unit)}, and its restart policy wants no more"
         case _:
             assert_never(unit.state)
 
