@@ -109,7 +109,7 @@ class Imported:
 def refused(section: str, option: str, why: str) -> Refused:
     """The exception for a file that cannot be read as what it is said to be."""
     where = str(Left(section, option, why))
-    return Refused(f"cannot import it: {where}", [check.Problem(f"{section} {option}".strip(), why)], INVALID)
+    return Refused(where, [check.Problem(f"{section} {option}".strip(), why)], INVALID)
 
 
 def _fitting(name: str) -> str:
@@ -139,7 +139,14 @@ def sections(parser: configparser.RawConfigParser, path: str) -> Sections:
         parser.read_string(text_of(path), path)
         return {section: dict(parser.items(section)) for section in parser.sections()}
     except configparser.Error as error:
-        raise refused(path, "", " ".join(str(error).split())) from None
+        raise refused(path, "", _fault(error)) from None
+
+
+def _fault(error: configparser.Error) -> str:
+    """What configparser says, without the file, which its caller says."""
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno}: no [section] before {str(error.line).strip()[:40]!r}"
+    return " ".join(str(error).split())
 
 
 class Options:

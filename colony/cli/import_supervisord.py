@@ -41,7 +41,7 @@ _ITSELF = {
     **dict.fromkeys(("nodaemon", "pidfile"), "colony stays in front; twistd can put it into the background"),
     "minfds": 'limits are a matter of each process: "limits": {"nofile": N}',
     "minprocs": 'limits are a matter of each process: "limits": {"nproc": N}',
-    "childlogdir": "output is in colony's own log",
+    "childlogdir": "output is in files of STATE/logs",
     "strip_ansi": "output stays as it is written",
     "identifier": "a colony is known by its directories",
     "nocleanup": "there is nothing to clean up",

@@ -45,8 +45,12 @@ def import_(places: Places, words: Words, options: Namespace, output: Output) ->
         raise arguments.Usage("--port is for procfile")
     output.action = f"import {path}"
     reader = import_module(f"colony.cli.import_{kind}")
-    imported: Imported = reader.read(path, Asked(options.all, options.order, options.expand_env, options.port))
-    definitions = imported.definitions(options.order)
+    try:
+        imported: Imported = reader.read(path, Asked(options.all, options.order, options.expand_env, options.port))
+        definitions = imported.definitions(options.order)
+    except ctllib.Refused as refused:
+        why = str(refused).removeprefix(f"{path}: ")
+        raise ctllib.Refused(f"cannot import {path}: {why}", refused.problems, refused.code) from None
     if options.output is not None:
         places = places._replace(config=options.output)
     # Each is judged before the first one is written.
@@ -69,8 +73,9 @@ def import_(places: Places, words: Words, options: Namespace, output: Output) ->
         output.say(f"{change.word} {name}")
         if options.dry_run:
             output.say(visible_lines(pretty(definitions[name])))
-    said = len(imported.left)
-    output.say(f"{len(changes)} processes{f', {said} remarks' if said else ''}")
+    processes, remarks = len(changes), len(imported.left)
+    said = f", {remarks} remark{'' if remarks == 1 else 's'}" if remarks else ""
+    output.say(f"{processes} process{'' if processes == 1 else 'es'}{said}")
     if not options.dry_run and options.output is None and changes and not ctllib.alive(places):
         output.note("no supervisor is alive; the next one starts them")
     return 1 if imported.missing else 0

@@ -49,6 +49,27 @@ def program(given: Any, *lines: str, options: tuple[str, ...] = ()) -> tuple[dic
 NO_ORDER = "not carried, as one does not wait for another by a number here (--order makes it after)"
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "why"),
+    [
+        ("supervisord", "command=a\n", "line 1: no [section] before 'command=a'"),
+        ("supervisord", "[program:x]\n", "[program:x] command: is missing"),
+        ("supervisord", "", "has no section of supervisord's"),
+        ("procfile", "web\n", "line 1: not NAME: COMMAND, but 'web'"),
+    ],
+)
+def test_a_file_that_is_none_is_named_once(
+    ctl: Ctl, dead: StandIn, tmp_path: Path, kind: str, text: str, why: str
+) -> None:
+    (tmp_path / "x").write_text(text)
+    assert ctl("import", kind, str(tmp_path / "x")) == (2, "", f"colony: cannot import {tmp_path}/x: {why}\n")
+
+
+def test_one_process_is_not_two(ctl: Ctl, colony: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("[program:a]\ncommand=x\n[supervisorctl]\n")
+    assert ctl("import", "supervisord", str(tmp_path / "x")).out == "added a\n1 process, 1 remark\n"
+
+
 def test_each_process_is_said_and_what_is_left_is_on_stderr(ctl: Ctl, dead: StandIn, tmp_path: Path) -> None:
     path = tmp_path / "x.conf"
     path.write_text("[program:a]\ncommand=x\npriority=1\n[program:b]\ncommand=y\n[supervisorctl]\nprompt=x\n")
@@ -87,7 +108,7 @@ def test_a_file_that_is_not_there_is_one_line(ctl: Ctl, dead: StandIn) -> None:
     assert ctl("import", "circus", "/nowhere") == (
         1,
         "",
-        "colony: cannot import /nowhere: no such file or directory: /nowhere\n",
+        "colony: cannot import /nowhere: no such file or directory\n",
     )
 
 
