@@ -13,6 +13,7 @@ import os
 import stat
 import time
 from collections import namedtuple
+from contextlib import suppress
 
 from colony import atomic
 from colony.core import check, standing
@@ -140,8 +141,9 @@ def alive(places: Places) -> bool:
 def must_be_alive(places: Places) -> None:
     """Raises Refused with code 5 if no supervisor is alive."""
     if not alive(places):
-        directory = places.config if places.messages is None else places.messages
-        raise Refused(f"no supervisor is alive on {os.fspath(directory or '')}", code=DEAD)
+        directory = os.fspath((places.config if places.messages is None else places.messages) or "")
+        missing = "" if os.path.isdir(directory) else ": there is no such directory"
+        raise Refused(f"no supervisor is alive on {directory}{missing}", code=DEAD)
 
 
 # -- process files ------------------------------------------------------------------------------------------
@@ -276,11 +278,17 @@ def remove(places: Places, name: str) -> None:
     Raises Refused with code 4 if there is none.
     """
     check_name(name)
-    there = _files(_config(places), name)
+    config = _config(places)
+    there = _files(config, name)
     if not there:
+        with suppress(FileNotFoundError):
+            os.lstat(os.path.join(config, name))  # where CONFIG may not be looked into, nobody knows
         raise Refused(f"cannot remove {name}: no such process", code=UNKNOWN)
     for path in there:
-        atomic.remove(path)
+        try:
+            atomic.remove(path)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from error
     ring(places)
 
 
@@ -328,8 +336,9 @@ def _write(path: str, data: bytes) -> None:
     try:
         atomic.write(path, data)
     except OSError as error:
-        # The error of a temporary file's name would tell nobody anything.
-        raise OSError(error.errno, error.strerror, path) from error
+        # The name of a temporary file would tell nobody anything; mostly it is the directory that is not as it should be.
+        at_fault = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
+        raise OSError(error.errno, error.strerror, (os.path.dirname(path) or ".") if at_fault else path) from error
 
 
 # -- messages -----------------------------------------------------------------------------------------------

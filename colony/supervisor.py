@@ -499,7 +499,7 @@ class Supervisor:
         if unit is None or unit.process is None:
             return Answer(names, 1, f"{target.name} is not running")
         if isinstance(asked, ReloadAsked) and unit.process.spec.reload is None:
-            return Answer(names, 1, f"{target.name} cannot be reloaded: its file has no reload signal")
+            return Answer(names, 1, "its file has no reload signal")
         self.tell(target.name, asked)
         return Answer(names)
 

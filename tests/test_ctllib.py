@@ -325,10 +325,10 @@ def test_a_full_disk_leaves_the_old_file_whole(dead: StandIn, step: str, monkeyp
     assert os.listdir(dead.config) == ["web"]
 
 
-def test_a_missing_directory_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+def test_a_missing_directory_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         ctllib.add(Places(str(tmp_path / "conf"), None), "web", "sleep", [])
-    assert caught.value.filename == str(tmp_path / "conf" / "web")
+    assert caught.value.filename == str(tmp_path / "conf")
 
 
 # -- remove

@@ -94,8 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Refused as refused:
         return output.fail(str(refused), refused.code, refused.problems)
     except OSError as error:
-        where = f": {os.fsdecode(error.filename)}" if error.filename else ""
-        return output.fail(f"cannot {output.action}: {(error.strerror or str(error)).lower()}{where}", 1)
+        where = os.fsdecode(error.filename) if error.filename else ""
+        why = (error.strerror or str(error)).lower()
+        # Once is enough where what was to be done names the file.
+        return output.fail(f"cannot {output.action}: {why}{'' if output.action.endswith(where) else f': {where}'}", 1)
     except Exception as error:
         # A fault of ours; whoever runs ctl in a script still gets one line and a code. python -X dev shows it all.
         if sys.flags.dev_mode:

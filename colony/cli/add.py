@@ -168,7 +168,9 @@ def _extras(text: str) -> Any:
             else:
                 with open(text, encoding="utf-8") as file:
                     text = file.read(check.MAX_SPEC_BYTES + 1)
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise ValueError(f"{(error.strerror or str(error)).lower()}: {text[:80]}") from None
+        except UnicodeDecodeError as error:
             raise ValueError(str(error)) from None
     value = _json(text)
     if not isinstance(value, dict):

@@ -43,7 +43,7 @@ class Words(namedtuple("Words", ("options", "positionals", "tail"))):
 
 
 def sort(argv: list[str]) -> Words:
-    """Tell options with their values from positionals. Raises Usage for an option at the end that lacks its value."""
+    """Tell options with their values from positionals. Raises Usage for a flag that is given one."""
     options: list[str] = []
     positionals: list[str] = []
     words = iter(argv)
@@ -64,8 +64,9 @@ def sort(argv: list[str]) -> Words:
             continue
         if not equals:
             following = next(words, None)
-            if following is None:
-                raise Usage(f"{name} needs a value")
+            if following is None:  # who knows the options says whether it is one
+                options.append(name)
+                break
             value = following
         options.append(f"{name}={_MARK}{value}")
     return Words(options, positionals, None)
@@ -77,7 +78,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, verb: str, usage: str, summary: str) -> None:
         super().__init__(
             prog=f"colony {verb}",
-            usage=f"colony {verb} {usage} [options]",
+            usage=" ".join(["colony", verb, *usage.split(), "[options]"]),
             description=f"{summary[0].upper()}{summary[1:]}.",
             add_help=False,
             allow_abbrev=False,
@@ -117,7 +118,9 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def error(self, message: str) -> NoReturn:
-        raise Usage(message.removeprefix("argument "))
+        message = message.removeprefix("argument ")
+        name, _, fault = message.partition(": ")
+        raise Usage(f"{name} needs a value" if fault == "expected one argument" else message)
 
 
 class _Formatter(argparse.HelpFormatter):

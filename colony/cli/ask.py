@@ -109,6 +109,7 @@ def _either(places: Places, kind: str, words: Words, options: Namespace) -> list
 
 def _ask(places: Places, options: Namespace, output: Output, requests: list[dict[str, str]]) -> int:
     """Leave a message for each request, then take the answers; the first refusal is the verb's, others are notes."""
+    output.action = _action(requests[0])
     alive = ctllib.alive(places)
     if options.wait and not alive:
         ctllib.must_be_alive(places)
@@ -129,8 +130,7 @@ def _ask(places: Places, options: Namespace, output: Output, requests: list[dict
     failures = []
     accepted: list[str] = []
     for request, filename in sent:
-        whom = request.get("name") or request.get("group") or "all"
-        output.action = f"{request['kind'].lower()} {whom}"
+        output.action = _action(request)
         try:
             told = ctllib.answer(places, filename, left() if options.wait else ctllib.ANSWER_SECONDS)
             answers.append(told)
@@ -152,6 +152,12 @@ def _ask(places: Places, options: Namespace, output: Output, requests: list[dict
     if failures:
         raise failures[0]
     return 0
+
+
+def _action(request: dict[str, str]) -> str:
+    """``restart web``."""
+    whom = request.get("name") or request.get("group")
+    return request["kind"].lower() + (f" {whom}" if whom else "")
 
 
 class _Stopped:

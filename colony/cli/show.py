@@ -31,6 +31,7 @@ def show(places: Places, words: Words, options: Namespace, output: Output) -> in
     if len(names) > 1:
         raise arguments.Usage("one NAME")
     [name] = names
+    output.action = f"show {name}"
     verdicts = ctllib.definitions(places, name)
     dead = told = None
     try:

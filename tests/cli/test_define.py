@@ -152,7 +152,7 @@ def test_add_in_json(ctl: Ctl, dead: StandIn) -> None:
 
 def test_what_the_system_refuses_is_one_line(ctl: Ctl, dead: StandIn) -> None:
     done = ctl("add", "web", "--cmd=x", "--config", "/nowhere")
-    assert done == (1, "", "colony: cannot add web: no such file or directory: /nowhere/web\n")
+    assert done == (1, "", "colony: cannot add web: no such file or directory: /nowhere\n")
     told = ctl("add", "web", "--cmd=x", "--config", "/nowhere", "--json").json
     assert told["code"] == 1
 
@@ -208,6 +208,28 @@ def test_remove_looks_at_all_names_before_it_removes_one(ctl: Ctl, colony: Stand
     ctl("add", "web", "--cmd=x")
     assert ctl("remove", "web", ".").code == 2
     assert os.listdir(colony.config) == ["web"]
+
+
+def test_where_files_cannot_be_looked_for_remove_does_not_say_that_there_is_none(ctl: Ctl, dead: StandIn) -> None:
+    dead.config.rmdir()
+    dead.config.write_text("")
+    assert ctl("remove", "web") == (1, "", f"colony: cannot remove web: not a directory: {dead.config}/web\n")
+
+
+def test_what_cannot_be_removed_is_told_with_its_whole_path(ctl: Ctl, dead: StandIn) -> None:
+    (dead.config / "web").mkdir()
+    assert ctl("remove", "web") == (1, "", f"colony: cannot remove web: is a directory: {dead.config}/web\n")
+
+
+def test_where_there_is_no_directory_to_write_into_it_is_the_directory_that_is_told(ctl: Ctl, dead: StandIn) -> None:
+    dead.config.rmdir()
+    assert ctl("add", "web", "--cmd=x").err == f"colony: cannot add web: no such file or directory: {dead.config}\n"
+    (dead.messages / ".state").unlink()
+    dead.messages.rmdir()
+    said = f"no such file or directory: {dead.messages}\n"
+    assert ctl("restart", "web") == (1, "", f"colony: cannot restart web: {said}")
+    assert ctl("scan") == (1, "", f"colony: cannot scan: {said}")
+    assert ctl("status") == (5, "", f"colony: no supervisor is alive on {dead.messages}: there is no such directory\n")
 
 
 def test_remove_and_wait_returns_when_nothing_is_left(ctl: Ctl, colony: StandIn) -> None:
