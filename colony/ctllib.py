@@ -336,7 +336,7 @@ def _write(path: str, data: bytes) -> None:
     try:
         atomic.write(path, data)
     except OSError as error:
-        # The name of a temporary file would tell nobody anything; mostly it is the directory that is not as it should be.
+        # The name of a temporary file would tell nobody anything; what is wrong is mostly the directory.
         at_fault = isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
         raise OSError(error.errno, error.strerror, (os.path.dirname(path) or ".") if at_fault else path) from error
 
@@ -367,7 +367,7 @@ def request(kind: str, by: str | None = None, **fields: str) -> dict[str, str]:
     if by is not None:
         message["by"] = by
     if found := check.message_problems(message):
-        raise _invalid(f"ask for {kind}", found)
+        raise _invalid(" ".join([kind.lower(), *filter(None, (fields.get("name"), fields.get("group")))]), found)
     if "signal" in fields:
         message["signal"] = check.signal_name(fields["signal"]) or fields["signal"]
     return message

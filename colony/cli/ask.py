@@ -74,8 +74,8 @@ def signal(places: Places, words: Words, options: Namespace, output: Output) -> 
     wanted = options.signal
     if wanted is None and positionals:
         wanted = positionals.pop()
-    names = arguments.names(words._replace(positionals=positionals, tail=None), options.name)
-    if wanted is None or len(names) > 1:
+    names = arguments.names(words._replace(positionals=positionals, tail=None), options.name, least=0)
+    if wanted is None or len(names) != 1:
         raise arguments.Usage("needs one NAME and one SIGNAL")
     return _ask(places, options, output, [{"kind": "SIGNAL", "name": names[0], "signal": wanted}])
 
