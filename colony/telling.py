@@ -26,7 +26,7 @@ REPORT_DELAY_CLOSING = 0.5
 """The same while everything is being stopped, which mostly is over by then."""
 
 REPORT_PATIENCE = 0.5
-"""Seconds that reports wait at the most for a storm to pass, from its beginning and between two of them."""
+"""Seconds that reports wait at the most for a storm to pass; then all that is owed is told, and they wait anew."""
 
 REPORT_SLICE = 64
 """Names told of in one reactor turn."""
@@ -36,6 +36,9 @@ MOST_UNSAID = 2048
 
 TRANSITIONS_SLICE = 256
 """Transitions told of in one reactor turn; names are told of once none is left."""
+
+MOST_UNTOLD = 2048
+"""More of them than that are told of at once: turns in which so much happens would never come to the end of them."""
 
 REPORT_RETRY = 1.0
 """Seconds after which a report that could not be made is made again."""
@@ -123,17 +126,18 @@ class Telling:
         self._next_report = None
         now = self._clock.seconds()
         # What is still to be done comes before telling of what was; for a while.
-        owed, self._owed = self._owed, now
-        if owed is not None and (self._busy() or now < self._stepped + REPORT_DELAY) and now < owed + REPORT_PATIENCE:
-            self._owed = owed
+        patient = self._owed is not None and now < self._owed + REPORT_PATIENCE
+        if patient and (self._busy() or now < self._stepped + REPORT_DELAY):
             self.soon()
             return
+        untold = len(self._transitions)
+        most = TRANSITIONS_SLICE if untold <= MOST_UNTOLD else untold
         moved: frozenset[Name] = frozenset()
-        if len(self._transitions) <= TRANSITIONS_SLICE:
+        if untold <= most:
             moved = frozenset(list(self._moved)[:REPORT_SLICE])
             for name in moved:
                 del self._moved[name]
-        self._report_guarded(moved, TRANSITIONS_SLICE)
+        self._report_guarded(moved, most)
         if not self._moved:
             self._owed = None
         elif self._next_report is None:
@@ -147,7 +151,7 @@ class Telling:
             if str(error) != self._unreported:
                 self._unreported = str(error)
                 log.error("cannot tell in files what is going on: {error}", error=error)
-            self._moved = dict.fromkeys(moved) | self._moved
+            self._moved |= dict.fromkeys(moved)  # last: perhaps the others can be told of
             if not self._closing and self._next_report is None:
                 self._next_report = self._clock.callLater(REPORT_RETRY, self._report_slice)
         except Exception:
@@ -159,7 +163,8 @@ class Telling:
         """Say in the log what has happened, once what is to be done has been, or too much is unsaid."""
         self._next_speech = None
         if not self._busy() or len(self._unsaid) > MOST_UNSAID:
-            for _ in range(min(REPORT_SLICE, len(self._unsaid))):
+            most = max(REPORT_SLICE, len(self._unsaid) - MOST_UNSAID)
+            for _ in range(min(most, len(self._unsaid))):
                 self.say(words.of_unit(*self._unsaid.popleft()))
         if self._unsaid:
             self._next_speech = self._clock.callLater(0, self._speak)
