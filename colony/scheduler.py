@@ -21,7 +21,7 @@ from twisted.python import usage
 
 from colony.core.ending import Ending, advance, begin
 from colony.core.environment import Finished
-from colony.core.lifecycle import Emptied, Exited, Learned
+from colony.core.lifecycle import Emptied, Exited, HadToWait, Learned, Told
 from colony.core.model import Exit, Name, Pid, ProcessSpec, Rung, Start, StopLadder
 from colony.core.recurrence import Every
 from colony.runtime.inheritance import prepare
@@ -225,7 +225,7 @@ class Service(service.Service):
         for name in signals:
             self._spawner.kill(run.pid, name)
 
-    def _ended(self, event: Exited | Learned | Emptied) -> None:
+    def _ended(self, event: Told) -> None:
         run = self._run
         assert run is not None, "one run at a time"
         match event:
@@ -237,7 +237,7 @@ class Service(service.Service):
                     log.warn("{name} ({pid}) has left others behind: stopping them", name=self._name, pid=run.pid)
                     self._end_run(run)
                     return
-            case Learned():
+            case Learned() | HadToWait():
                 return
             case Emptied():
                 pass

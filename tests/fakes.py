@@ -10,13 +10,13 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from colony.core.lifecycle import Emptied, Exited, Learned, Probed, Ready
+from colony.core.lifecycle import Emptied, Exited, Learned, Probed, Ready, Told
 from colony.core.model import Exit, Health, Name, Pid, ProcessSpec, Readiness, Rest, Start, Survivor
 
 # Any is what a log event maps to.
 
 
-Ended = Callable[[Exited | Learned | Emptied], None]
+Ended = Callable[[Told], None]
 
 
 @attrs.define(eq=False)

@@ -66,13 +66,18 @@ class Spawning:
 
 @attrs.frozen
 class Running:
-    """What is known of a process that was started: by which spec, when, and since when that had been ordered."""
+    """
+    What is known of a process that was started: by which spec, when, and since when that had been ordered.
+
+    ``waited``: it had to, as its pipe was full and no supervisor was there to read.
+    """
 
     pid: Pid
     spec: ProcessSpec
     generation: int
     started: float
     ordered: float = -math.inf
+    waited: bool = False
 
 
 @attrs.frozen
@@ -233,6 +238,17 @@ class Emptied:
 
 
 @attrs.frozen
+class HadToWait:
+    """Its pipe was full when we came to read it: while there was no supervisor, it could not go on."""
+
+    pid: Pid
+
+
+Told = Exited | Learned | Emptied | HadToWait
+"""What becomes of a process that was started or adopted."""
+
+
+@attrs.frozen
 class Alarm:
     """Time has passed: look again."""
 
@@ -251,9 +267,7 @@ Event = (
     | SpawnFailed
     | Ready
     | Probed
-    | Exited
-    | Learned
-    | Emptied
+    | Told
     | Alarm
 )
 
@@ -508,6 +522,10 @@ def record(unit: Unit, event: Event, now: float) -> tuple[Unit, tuple[Effect, ..
         case Emptied(pid):
             if isinstance(unit.state, Stopping) and unit.state.process.pid == pid and unit.state.exit is not None:
                 return _gone(unit, unit.state), ()
+            return unit, ()
+        case HadToWait(pid):
+            if isinstance(unit.state, Starting | Up) and unit.state.process.pid == pid:
+                unit = evolve(unit, state=evolve(unit.state, process=evolve(unit.state.process, waited=True)))
             return unit, ()
         case Alarm():
             return unit, ()

@@ -14,6 +14,7 @@ from colony.core.lifecycle import (
     Event,
     Exited,
     Failed,
+    HadToWait,
     Spawned,
     SpawnFailed,
     Starting,
@@ -53,6 +54,8 @@ def of_unit(before: Unit, after: Unit, event: Event) -> Iterator[Line]:
         case Exited(pid, exit, alone) if after.last_exit_at != before.last_exit_at:
             text = "{name} ({pid}) {exit}" if alone else "{name} ({pid}) {exit}, leaving others that it started behind"
             yield _line(Level.INFO, text, name=name, pid=pid, exit=str(exit))
+        case HadToWait():
+            yield _line(Level.WARN, "{name} had to wait: its pipe was full, and nobody read", name=name)
         case _:
             pass
     if after.yields is not None and before.yields is None:

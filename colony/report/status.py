@@ -66,7 +66,9 @@ def why(unit: Unit, desired: Desired) -> str:
                 [f"waits for {', '.join(_need(name, desired) for name in missing)}", *(p.message for p in circle)]
             )
         case Up() | Spawning():
-            return "wanted" if not desired.problems.get(unit.name) else "its file is bad, the last good one is in force"
+            waited = isinstance(unit.state, Up) and unit.state.process.waited
+            reason = "its file is bad, the last good one is in force" if desired.problems.get(unit.name) else "wanted"
+            return f"{reason}; had to wait for a supervisor to read what it says" if waited else reason
         case Backoff():
             return f"{_last(unit)}; early deaths in a row: {unit.streak}"
         case Failed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 from colony.core.model import LogPolicy
@@ -88,10 +89,10 @@ class FileChannel:
         """Nothing: whoever goes on finds it in the file."""
         return b""
 
-    @property
-    def is_full(self) -> bool:
-        """That is found out where it is read."""
-        return False
+    def on_full(self, told: Callable[[], None]) -> None:
+        """Have it told, in a later turn, that the pipe was full; `start` comes after."""
+        for stream in self._streams:
+            stream.on_full = told
 
     def start(self) -> None:
         """The child has its ends now: have what comes written."""

@@ -246,10 +246,10 @@ class Channel:
         """What was read of a line that has not ended yet."""
         return self._lines.partial
 
-    @property
-    def is_full(self) -> bool:
-        """Would its writers have to wait?"""
-        return self._fd >= 0 and is_full(self._fd)
+    def on_full(self, told: Callable[[], None]) -> None:
+        """Have it told, in a later turn, that the pipe was full; `start` comes after."""
+        if self._fd >= 0 and is_full(self._fd):
+            self._reactor.callLater(0, told)
 
     def start(self) -> None:
         """The child has its end now: read what comes."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from colony.core.lifecycle import Emptied, Exited, Learned
+from colony.core.lifecycle import Exited, Told
 from colony.core.model import Pid, Start
 from colony.runtime.launch import CannotStart
 from colony.runtime.logs import readable
@@ -41,7 +41,7 @@ class ExecProbe:
         self._command = start.spec.args[0]
         said = _Said()
 
-        def ended(event: Exited | Learned | Emptied) -> None:
+        def ended(event: Told) -> None:
             if isinstance(event, Exited) and not event.alone:
                 self._spawner.kill(event.pid, "KILL")
             else:

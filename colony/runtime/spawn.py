@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from colony.core.env_file import Misread
 from colony.core.environment import Finished, Unset
-from colony.core.lifecycle import Emptied, Exited, Learned
+from colony.core.lifecycle import Emptied, Exited, HadToWait, Learned, Told
 from colony.core.model import Exit, LogLine, LogPolicy, Name, Pid, ProcessSpec, Start, Survivor
 from colony.runtime import family, privileges, proc
 from colony.runtime.awaited import AwaitedLine
@@ -34,7 +34,7 @@ from colony.runtime.records import Records
 
 log = Logger(namespace="colony")
 
-Ended = Callable[[Exited | Learned | Emptied], None]
+Ended = Callable[[Told], None]
 """Told once of the main process's exit, and once more, if it was not alone, when its family is empty."""
 
 _POLL = 0.05
@@ -215,8 +215,7 @@ class ProcessSpawner:
         process.is_child = found.parent == os.getpid()
         process.code_decides = spec.restart.when == "failure" or spec.essential
         channel.awaited = _awaited(spec)
-        if channel.is_full:
-            log.warn("{name} had to wait: its pipe was full, and nobody read", name=survivor.name)
+        channel.on_full(lambda: ended(HadToWait(survivor.pid)))
         channel.start()
         self._watch(process)
 

@@ -41,6 +41,8 @@ class Stream:
         self.name = name
         self.file = file
         self.awaited: AwaitedLine | None = None
+        self.on_full: Callable[[], None] | None = None
+        """Told in the reactor, should it be full when it is opened."""
         self.wait = 0.0
         self.rest = 0.0
         self._kind = kind
@@ -149,6 +151,6 @@ class Stream:
         self._opened = True
         self.wait = 0.0
         self._mouth = Mouth(descriptor, self._glass, capacity(descriptor))
-        if is_full(descriptor):
-            log.warn("{name} had to wait: its pipe was full, and nobody read", name=self.name)
+        if self.on_full is not None and is_full(descriptor):
+            self._in_reactor(self.on_full)
         return True

@@ -17,7 +17,7 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from colony.core.lifecycle import Emptied, Exited, Learned
+from colony.core.lifecycle import Exited, Told
 from colony.core.model import Name, Pid, ProcessSpec, Start
 from colony.runtime.launch import here
 from colony.runtime.spawn import ProcessSpawner
@@ -220,7 +220,7 @@ class Upgrade:
         log.info("upgrade: trying the new code as {pid}", pid=self._pid)
         self._alarm = self._clock.callLater(_PATIENCE_CHECK, self._spawner.kill, self._pid, "KILL")
 
-    def _checked(self, event: Exited | Learned | Emptied, argv: Sequence[str]) -> None:
+    def _checked(self, event: Told, argv: Sequence[str]) -> None:
         if not isinstance(event, Exited):
             return
         self._pid = None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from colony.core.lifecycle import Emptied, Exited, Learned
+from colony.core.lifecycle import Emptied, Exited, Told
 from colony.core.model import Exit, Name, Pid, ProcessSpec, Start
 from colony.runtime.spawn import Spawner
 from tests.fakes import FakeSpawner
@@ -22,7 +22,7 @@ class World(ABC):
     """A Spawner, and the processes that it starts, as far as a test may steer them."""
 
     spawner: Spawner
-    events: list[Exited | Learned | Emptied]
+    events: list[Told]
 
     @abstractmethod
     def sleeper(self) -> Start:
@@ -126,7 +126,7 @@ class Contract:
     def test_it_can_be_started_again_from_within_the_news_of_its_end(self, world: World) -> None:
         pids: list[Pid] = []
 
-        def again(event: Exited | Learned | Emptied) -> None:
+        def again(event: Told) -> None:
             world.events.append(event)
             if len(pids) < 3:
                 pids.append(world.spawner.spawn(world.sleeper(), again))

@@ -17,6 +17,7 @@ from colony.core.lifecycle import (
     Event,
     Exited,
     Failed,
+    HadToWait,
     Held,
     Insisted,
     Kill,
@@ -29,6 +30,7 @@ from colony.core.lifecycle import (
     Spawned,
     SpawnFailed,
     Spawning,
+    Starting,
     State,
     Stopping,
     Unit,
@@ -403,6 +405,15 @@ def test_how_it_ended_may_be_learned_later() -> None:
 
     assert effects == ()
     assert learned == to(unit, last_exit=Exit(3))
+
+
+@pytest.mark.parametrize("state", [UP, Starting(UP.process, None)])
+def test_that_it_had_to_wait_is_known_as_long_as_it_runs(state: Up | Starting) -> None:
+    waited = to(state, process=to(state.process, waited=True))
+
+    assert step(to(WANTED, state=state), HadToWait(PID), NOW) == (to(WANTED, state=waited), ())
+    assert step(to(WANTED, state=state), HadToWait(Pid(7)), NOW) == (to(WANTED, state=state), ())
+    assert step(to(WANTED, state=DONE), HadToWait(PID), NOW)[0].state == DONE
 
 
 def test_how_an_older_one_ended_is_learned_too_late() -> None:

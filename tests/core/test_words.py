@@ -18,6 +18,7 @@ from colony.core.lifecycle import (
     Event,
     Exited,
     Failed,
+    HadToWait,
     Ready,
     Running,
     Spawned,
@@ -91,6 +92,12 @@ def said(lines: Iterable[Line]) -> list[str]:
         ),
         ({"state": Up(PROCESS), "yields": Name("db")}, {"state": Up(PROCESS), "yields": Name("mq")}, Alarm(), []),
         ({"state": Up(PROCESS)}, {"state": Up(PROCESS)}, Exited(Pid(8), Exit(0), True), []),
+        (
+            {"state": Up(PROCESS)},
+            {"state": Up(attrs.evolve(PROCESS, waited=True))},
+            HadToWait(Pid(7)),
+            ["warn: web had to wait: its pipe was full, and nobody read"],
+        ),
     ],
 )
 def test_each_change_has_its_line(

@@ -71,6 +71,7 @@ def test_what_is_said_while_nobody_reads_is_kept_and_a_full_pipe_waits(colony: C
     assert lines == [f"line {number}" for number in range(20000)]
     assert colony.runs("flood") == pid
     colony.wait_for(lambda: colony.said("flood had to wait: its pipe was full, and nobody read"))
+    colony.wait_for(lambda: "had to wait" in colony.status("flood")["why"])
 
 
 def test_orphans_are_killed_if_so_asked(colony: Colony) -> None:

@@ -169,6 +169,11 @@ def test_status_tells_of_what_runs() -> None:
             },
         ),
         (
+            UNIT,
+            Up(to(PROCESS, waited=True)),
+            {"why": "wanted; had to wait for a supervisor to read what it says"},
+        ),
+        (
             to(UNIT, last_exit=Exit(None)),
             Up(PROCESS),
             {"last_exit": {"code": None, "signal": None, "at": "2026-11-21T22:17:53.000000Z"}},

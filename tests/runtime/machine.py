@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from colony.core.environment import finish
-from colony.core.lifecycle import Emptied, Exited, Learned
+from colony.core.lifecycle import Emptied, Exited, Told
 from colony.core.model import Exit, Name, Pid, ProcessSpec, Start
 from colony.runtime.cgroups import Cgroups
 from colony.runtime.inheritance import Inheritance
@@ -43,7 +43,7 @@ class Machine:
         self.pipes = folder / "pipes"
         self.pipes.mkdir()
         self.output = Recorder()
-        self.events: list[Exited | Learned | Emptied] = []
+        self.events: list[Told] = []
         self.pids: list[Pid] = []
         self._keys = keys
         self._strangers: list[int] = []

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.selectreactor import SelectReactor
 
-from colony.core.lifecycle import Emptied, Exited, Learned
+from colony.core.lifecycle import Emptied, Exited, Told
 from colony.core.model import Exit
 from colony.runtime.launch import CannotStart
 from tests.runtime.loop import Loop, descriptors, lives, said
@@ -416,7 +416,7 @@ def test_what_somebody_else_in_our_process_has_reaped_ended_nobody_knows_how(mac
 
 
 def test_all_that_was_said_is_relayed_before_the_end_is_told(machine: Machine) -> None:
-    def ended(event: Exited | Learned | Emptied) -> None:
+    def ended(event: Told) -> None:
         seen.append(machine.output.text)
 
     seen: list[bytes] = []
@@ -628,7 +628,7 @@ def test_without_pidfds_one_timer_looks_after_everybody_and_it_is_said_once(
     machine = make()
     timers = machine.loop.timers()
 
-    def again(event: Exited | Learned | Emptied) -> None:
+    def again(event: Told) -> None:
         machine.events.append(event)
         if len(machine.pids) < 8:
             machine.pids.append(machine.spawner.spawn(machine.start("true"), again))
