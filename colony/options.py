@@ -47,6 +47,11 @@ class Options(usage.Options):
         """as root, also obey files of this user; repeatable"""
         self["trust-user"].append(name)
 
+    def parseArgs(self, *words: str) -> None:
+        """There are options alone; Twisted would say that their number is wrong."""
+        if words:
+            refuse(f"takes no {words[0][:40]!r}")
+
     def parseOptions(self, options: list[str] | None = None) -> None:
         """Twisted would print all its help, and exit with 64."""
         try:

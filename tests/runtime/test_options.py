@@ -71,6 +71,8 @@ def test_every_duration_reaches_its_default(here: Path) -> None:
         ("--config c --messages m --state m", "colony: --state and --messages are the same directory"),
         ("--config c --messages m --state c/", "colony: --state and --config are the same directory"),
         ("--config file --messages m", "colony: --config file is not a directory"),
+        ("--config c --messages m web", "colony: takes no 'web'"),
+        ("--config c --messages m --nonsense", "colony: option --nonsense not recognized"),
         ("--config c --messages m -k five", "colony: --killtime five is no number of seconds"),
         ("--config c --messages m -k -1", "colony: --killtime -1 is no number of seconds"),
         ("--config c --messages m -t nan", "colony: --threshold nan is no number of seconds"),
