@@ -200,7 +200,7 @@ class _Reader:
                 elif what == "backup_count":
                     log.setdefault("backups", integer(at, option, text))
                 else:
-                    self.imported.leave(at, option, "not carried: output is in a file of STATE/logs")
+                    self.imported.leave(at, option, "not carried: its output is in STATE/logs (colony logs)")
         return {"relay": False, "split": True, **log} if filed else None
 
     def _variables(self, name: str) -> dict[str, str]:

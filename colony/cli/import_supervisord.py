@@ -291,7 +291,7 @@ class _Reader:
                 elif what == "logfile_backups" and stream == "stdout":
                     log["backups"] = integer(at, option, text)
                 elif what.startswith("logfile"):
-                    self.imported.leave(at, option, "not carried: it is in a file of STATE/logs")
+                    self.imported.leave(at, option, "not carried: its output is in STATE/logs (colony logs)")
                 elif what not in _STREAMS:
                     self.imported.leave(at, option, "not carried: unknown")
                 elif text.strip().lower() not in ("false", "0", "no", "off"):

@@ -65,6 +65,13 @@ def test_a_file_that_is_none_is_named_once(
     assert ctl("import", kind, str(tmp_path / "x")) == (2, "", f"colony: cannot import {tmp_path}/x: {why}\n")
 
 
+def test_who_looks_for_a_log_file_is_told_where_the_output_is(given: Any) -> None:
+    definition, left = program(given, "stdout_logfile=/var/log/web.log", "stderr_logfile=/var/log/web.err")
+    said = "not carried: its output is in STATE/logs (colony logs)"
+    assert left == {"stdout_logfile": said, "stderr_logfile": said}
+    assert definition["log"] == {"max_bytes": 52428800, "backups": 10, "relay": False, "split": True}
+
+
 def test_one_process_is_not_two(ctl: Ctl, colony: StandIn, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("[program:a]\ncommand=x\n[supervisorctl]\n")
     assert ctl("import", "supervisord", str(tmp_path / "x")).out == "added a\n1 process, 1 remark\n"
