@@ -25,12 +25,14 @@ from colony.core.desired import Desired, Listing, fold
 from colony.core.ending import begin, insist
 from colony.core.lifecycle import (
     Alarm,
+    Backoff,
     Closing,
     Down,
     Effect,
     Emptied,
     Event,
     Exited,
+    Failed,
     Held,
     Insisted,
     Kill,
@@ -460,6 +462,9 @@ class Supervisor:
         for name in names:
             if refused := self._release(name):
                 break
+            unit = self._units.get(name)
+            if unit is not None and isinstance(unit.state, Backoff | Down | Failed):
+                self._memory.doom(name)  # its rest is over, though we be killed before its turn comes
             self._queue.append((name, Released()))
         self._drain()
         return refused or Answer(names)

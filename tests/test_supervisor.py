@@ -945,6 +945,20 @@ def test_what_is_asked_of_a_process_is_remembered_for_the_next_supervisor(colony
     assert colony.memory.rests == {"once": Rest(None, 0, Exit(0), colony.clock.seconds())}
 
 
+def test_that_a_rest_is_over_is_remembered_for_all_who_are_to_start_before_the_message_goes(colony: Colony) -> None:
+    colony.write(*(f"p{number:02}" for number in range(2 * SLICE)), "web", group=["all"])
+    colony.write("once", restart={"when": "never"}, group=["all"])
+    colony.settle()
+    once = [process for process in colony.spawner.running if process.start.name == "once"]
+    once[0].exits(0)
+    started = len(colony.spawner.attempts)
+
+    colony.ask("START", group="all")
+
+    assert len(colony.spawner.attempts) == started, "it was killed before its turn came"
+    assert colony.memory.doomed == ["once"]
+
+
 def test_a_delay_and_a_giving_up_are_remembered_for_the_next_supervisor(colony: Colony) -> None:
     colony.write("web", restart={"attempts": 2, "initial": 10, "jitter": 0})
     colony.of("web").exits(1)
