@@ -61,7 +61,7 @@ def stat(pid: int) -> Stat | None:
 
 def start_time(pid: int) -> int | None:
     """The `Stat.start_time` of ``pid`` alone, at half the price; None if there is no such process."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # of who has ended some kernels tell nothing, instead of an error
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
             data = os.read(descriptor, 4096)  # one line, which the kernel gives whole

@@ -123,6 +123,12 @@ def test_what_may_not_be_read_has_no_token() -> None:
     assert seen.stdout == "None True\n"
 
 
+def test_who_ends_as_it_is_read_has_no_start_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert proc.start_time(os.getpid()) == of_stat(os.getpid())
+    monkeypatch.setattr("colony.runtime.proc.os.read", lambda descriptor, size: b"")
+    assert proc.start_time(os.getpid()) is None
+
+
 def test_a_start_time_reckoned_from_the_clock_is_the_one_that_the_kernel_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     births = proc.Births()
     read: list[int] = []
