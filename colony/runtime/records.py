@@ -169,8 +169,9 @@ class Records:
 
 
 def _record(name: Name, value: dict[str, Any]) -> Record:
+    """What another version knows besides is passed over: it is no reason to end what runs, at an upgrade or back."""
     value["rest"] = _rest(value.get("rest"))
-    record = Record(name, **value)
+    record = Record(name, **{field: value[field] for field in _FIELDS if field in value})
     texts = record.token, record.digest
     known = (number for number in (record.pid, record.start_time) if number is not None)
     if not all(isinstance(text, str) for text in texts) or not all(map(_is_count, (record.starts, *known))):

@@ -146,7 +146,7 @@ def test_a_record_of_another_boot_is_of_nobody(folder: Path) -> None:
     [b"", b"{", b"null", b"3", b'"text"', b"[]", b"{}", b"\xff", b'{"boot_id": BOOT}', b'{"boot_id": BOOT, "token": 3}']
     + [
         b'{"boot_id": BOOT, "token": "c.s", "digest": "d", %s}' % field
-        for field in (b'"pid": "1"', b'"pid": [1]', b'"pid": -1', b'"start_time": "1"', b'"starts": null', b'"more": 1')
+        for field in (b'"pid": "1"', b'"pid": [1]', b'"pid": -1', b'"start_time": "1"', b'"starts": null')
     ]
     + [
         b'{"boot_id": BOOT, "token": "c.s", "digest": "d", "rest": %s}' % rest
@@ -170,6 +170,17 @@ def test_what_is_no_record_is_passed_over(folder: Path, content: bytes) -> None:
     (folder / ".litter").touch()
     records(folder).intend(WEB)
     assert [record.name for record in records(folder).read()] == ["web"]
+
+
+def test_what_another_version_knows_besides_is_passed_over(folder: Path) -> None:
+    writer = records(folder)
+    writer.intend(WEB)
+    writer.started(WEB, OWN, start_time())
+    value = json.loads((folder / "web.json").read_bytes())
+    del value["rest"]
+    (folder / "web.json").write_text(json.dumps(value | {"done": False, "code": None}))
+
+    assert list(records(folder).read()) == [Record(WEB.name, WEB.token, WEB.spec.digest, 1, OWN, start_time())]
 
 
 def test_where_nothing_can_be_recorded_it_is_said_once_and_stops_nothing(folder: Path) -> None:
