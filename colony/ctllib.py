@@ -308,8 +308,7 @@ def check_name(name: str) -> str:
 
 
 def _invalid(action: str, problems: Sequence[Problem]) -> Refused:
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return Refused(f"cannot {action}: {problems[0]}{more}", problems, INVALID)
+    return Refused(f"cannot {action}: {_line([str(problem) for problem in problems])}", problems, INVALID)
 
 
 def _files(config: str, name: str) -> list[str]:

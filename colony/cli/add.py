@@ -80,9 +80,13 @@ def add(places: Places, words: Words, options: Namespace, output: Output) -> int
         more_keys["essential"] = True
     if schedule := {key: value for key in _SCHEDULES if (value := getattr(options, key)) is not None}:
         more_keys["schedule"] = schedule
-    definition = ctllib.define(
-        cmd, args, options.env, options.uid, options.gid, options.extras, options.env_inherit, **more_keys
-    )
+    try:
+        definition = ctllib.define(
+            cmd, args, options.env, options.uid, options.gid, options.extras, options.env_inherit, **more_keys
+        )
+    except ctllib.Refused as refused:
+        why = str(refused).removeprefix("cannot define: ")
+        raise ctllib.Refused(f"cannot add {name}: {why}", refused.problems, refused.code) from None
     if options.wait:
         ctllib.must_be_alive(places)
     left = ctllib.countdown(options.wait_timeout)

@@ -47,6 +47,7 @@ def man(places: Places, words: Words, options: Namespace, output: Output) -> int
         output.document["page"] = page
         output.say(page.rstrip("\n"))
         return 0
+    output.action = "write the pages"
     os.makedirs(options.output, exist_ok=True)
     every = grammar.everything()
     pages = {"colony.1": _overview(every), **{f"colony-{each.verb}.1": _verb(each) for each in every}}

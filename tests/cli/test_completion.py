@@ -178,6 +178,7 @@ def test_a_page_for_each_verb_and_one_for_all(ctl: Ctl, dead: StandIn, tmp_path:
     assert ctl("man", "add").out == pages["colony-add.1"]
     assert ctl("man", "nothing").code == 2
     assert ctl("man", "add", "--output", "x").code == 2
+    assert ctl("man", "--output", "/dev/null/x").err == "colony: cannot write the pages: not a directory: /dev/null/x\n"
 
 
 @pytest.mark.parametrize("verb", [None, *VERBS])

@@ -102,8 +102,14 @@ def test_an_invalid_definition_is_told_with_all_its_problems(ctl: Ctl, dead: Sta
     done = ctl("add", "web", "--cmd=x", "--uid=-1", "--gid=-1", "--json")
     assert done.code == 2
     assert [problem["path"] for problem in done.json["problems"]] == ["uid", "gid"]
-    assert done.err == "colony: cannot add web: uid: must be from 0 to 4294967294 (and 1 more)\n"
+    both = "uid: must be from 0 to 4294967294; gid: must be from 0 to 4294967294"
+    assert done.err == f"colony: cannot add web: {both}\n"
     assert os.listdir(dead.config) == []
+
+
+def test_a_definition_that_cannot_even_be_put_together_is_told_with_its_name(ctl: Ctl, dead: StandIn) -> None:
+    said = "colony: cannot add web: env: 'FOO' is not K=V\n"
+    assert ctl("add", "web", "--cmd=x", "--env", "FOO") == (2, "", said)
 
 
 @pytest.mark.parametrize("name", [".", "..", "a/b", "x.new", "x.json", "", "a\nb", "\udcff"])
