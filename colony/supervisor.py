@@ -527,6 +527,10 @@ class Supervisor:
         finally:
             self._draining = False
         if self._queue:
+            self._slice_soon()
+
+    def _slice_soon(self) -> None:
+        if self._next_slice is None:
             self._next_slice = self._clock.callLater(0, self._slice)
 
     def _slice(self) -> None:
@@ -639,7 +643,8 @@ class Supervisor:
 
     def _ring(self, name: Name) -> None:
         del self._alarms[name]
-        self.tell(name, Alarm())
+        self._queue.append((name, Alarm()))
+        self._slice_soon()  # not at once: a crowd's are due together, and each may be a start
 
     def _drop_if_forgotten(self, name: Name) -> None:
         unit = self._units.get(name)

@@ -1085,6 +1085,20 @@ def test_much_to_do_is_done_in_slices(colony: Colony) -> None:
     assert len(colony.running()) == 200
 
 
+def test_a_crowd_whose_delays_end_together_is_started_in_slices(colony: Colony) -> None:
+    names = [f"p{number:03}" for number in range(200)]
+    colony.write(*names)
+    colony.settle()
+    for name in names:
+        colony.of(name).exits(1)
+    seen: list[int] = []
+    colony.clock.callLater(2, lambda: seen.append(len(colony.spawner.attempts) - 200))
+    colony.wait(2)
+
+    assert seen[0] <= SLICE, "others have their turn after one slice"
+    assert len(colony.running()) == 200
+
+
 def test_reports_are_bounded_and_tell_of_everything(colony: Colony) -> None:
     colony.write(*(f"p{number:03}" for number in range(200)))
     colony.settle()
