@@ -479,6 +479,16 @@ def supervisor(places: Places) -> dict[str, Any]:
     return _told(os.path.join(state_directory(places), "supervisor.json")) or {}
 
 
+def must_have_told(places: Places) -> None:
+    """Raises Refused with code 5 if no supervisor is alive, with 1 if it has told nothing in what we take for STATE."""
+    if not supervisor(places) and not os.path.isdir(os.path.join(state_directory(places), "status")):
+        raise _untold(places)
+
+
+def _untold(places: Places) -> Refused:
+    return Refused(f"nothing is known: the supervisor has told nothing in {state_directory(places)}")
+
+
 def upgrade(places: Places, timeout: float = WAIT_SECONDS) -> dict[str, Any]:
     """
     Have the supervisor become the code that is installed now (SIGUSR2); what it tells of itself afterwards.
@@ -1213,6 +1223,6 @@ def health(places: Places, names: Sequence[str] | None = None) -> dict[str, str]
     name that has none.
     """
     if not supervisor(places):
-        raise Refused(f"nothing is known: the supervisor has told nothing in {state_directory(places)}")
+        raise _untold(places)
     found = {name: standing.trouble(told) for name, told in status(places, names).items()}
     return {name: trouble for name, trouble in found.items() if trouble is not None}

@@ -37,6 +37,8 @@ def status(places: Places, words: Words, options: Namespace, output: Output) -> 
     output.action = "tell the status"
     names = arguments.names(words, options.name, least=0)
     supervisor = ctllib.supervisor(places)
+    if not supervisor:  # "no processes" would be good news
+        ctllib.must_have_told(places)
     told = list(ctllib.status(places, names or None).values())
     output.document |= {"supervisor": supervisor, "processes": told}
     if options.keys is not None:

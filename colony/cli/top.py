@@ -40,7 +40,7 @@ def top(places: Places, words: Words, options: Namespace, output: Output) -> int
     screen = sys.stdout is not None and sys.stdout.isatty() and not output.json
     again = not options.once and (screen or options.every is not None)
     every = max(0.1, EVERY if options.every is None else options.every)
-    ctllib.must_be_alive(places)
+    ctllib.must_have_told(places)
     before, looked = usage.processes(), time.monotonic()
     output.pause(FIRST)
     while True:

@@ -19,6 +19,14 @@ from tests.cli.standin import StandIn
 # Any is a JSON value.
 
 
+@pytest.mark.parametrize("argv", [["status"], ["status", "web"], ["status", "-o", "name"], ["top"], ["health"]])
+def test_where_the_supervisor_has_told_nothing_it_is_not_said_that_there_is_nothing(
+    ctl: Ctl, colony: StandIn, argv: list[str]
+) -> None:
+    said = f"colony: nothing is known: the supervisor has told nothing in {colony.state}/elsewhere\n"
+    assert ctl(*argv, "--state", f"{colony.state}/elsewhere") == (1, "", said)
+
+
 def test_status_is_a_table_with_a_summary(ctl: Ctl, colony: StandIn) -> None:
     colony.introduce(pid=77)
     colony.tell("web", pid=11, starts=2, last_exit={"code": None, "signal": "KILL", "at": ctllib.now()})
