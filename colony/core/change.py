@@ -20,7 +20,8 @@ else:
         """
         What `attrs.evolve` returns, in about half the time: that looks at the description of each field at each call.
 
-        For classes whose fields are all arguments, in their order. Raises KeyError for a field that there is not.
+        For classes of two fields or more, all of them arguments, in their order. Raises KeyError for a field that
+        there is not.
         """
         cls = type(of)
         values_of, places = _fields(cls)
