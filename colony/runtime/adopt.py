@@ -65,14 +65,18 @@ def _survivor(record: Record, pid: Pid, start_time: int | None, alive: bool) -> 
         digest=record.digest,
         starts=record.starts,
         pid=pid,
-        # Ticks count from the boot, as this clock does but for the time that the machine slept.
-        started=time.monotonic() if start_time is None else start_time / _TICKS,
+        started=time.monotonic() if start_time is None else start_time / _TICKS - _slept(),
         alive=alive,
         stale=record.stale,
         rest=record.rest,
         start_time=start_time,
         said=record.said,
     )
+
+
+def _slept() -> float:
+    """Seconds by which the clock of start times is ahead of the monotonic one, for which the machine's sleep is no time."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic() if hasattr(time, "CLOCK_BOOTTIME") else 0.0
 
 
 def _resolved(intents: Collection[Record], pipes: str | None) -> list[Survivor]:

@@ -6,14 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from colony.core.model import Name, Pid, Rung, default_ladder
 from colony.runtime import family, proc
-from colony.runtime.adopt import PATIENCE_KILLED, Clearing, leftovers
+from colony.runtime.adopt import PATIENCE_KILLED, Clearing, leftovers, survivors
+from colony.runtime.records import Record
 from tests.runtime.loop import Loop, descriptors, lives, said
 
 OURS = "0123456789abcdef"
@@ -229,3 +232,19 @@ def test_who_cannot_be_ended_and_belongs_to_nobody_known_is_waited_for(
     assert not gone
     stuck.kill()
     loop.until(lambda: gone)
+
+
+def test_what_runs_was_started_before_now_though_the_machine_slept(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = proc.stat(os.getpid())
+    assert own is not None
+    day = 86400 * os.sysconf("SC_CLK_TCK")
+    record = Record(Name("web"), "c.s", "d", 1, own.pid, own.start_time)
+    [before] = survivors([record], None)
+    assert before.started <= time.monotonic()
+
+    # The machine sleeps for a day, and another process is started.
+    boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: boot + 86400)
+    [after] = survivors([attrs.evolve(record, start_time=own.start_time + day)], None)
+
+    assert after.started == pytest.approx(before.started, abs=1)
