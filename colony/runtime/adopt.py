@@ -75,7 +75,7 @@ def _survivor(record: Record, pid: Pid, start_time: int | None, alive: bool) -> 
 
 
 def _slept() -> float:
-    """Seconds by which the clock of start times is ahead of the monotonic one, for which the machine's sleep is no time."""
+    """Seconds that the machine has slept since its boot: start times count them, the monotonic clock does not."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic() if hasattr(time, "CLOCK_BOOTTIME") else 0.0
 
 
