@@ -158,13 +158,43 @@ def _pid_namespace(pid: int) -> str | None:
 
 def variable(pid: int, name: bytes) -> str | None:
     """A variable of the environment that ``pid`` was started with; None if it is not set, or may not be read."""
-    data = _read(f"/proc/{pid}/environ")
+    data = _environment(pid)
     if name not in data:
         return None
     for entry in data.split(b"\0"):
         if entry.startswith(name + b"="):
             return os.fsdecode(entry[len(name) + 1 :])
     return None
+
+
+_EXEC = 0.1
+"""Seconds that an exec may take from where the old memory is gone to where the new environment is known."""
+
+
+def _environment(pid: int) -> bytes:
+    """In the midst of an exec nobody has one; it is the old one until then, so that is waited for."""
+    data = _read(f"/proc/{pid}/environ")
+    until = time.monotonic() + _EXEC
+    while not data:
+        waits = _is_in_exec(pid) and time.monotonic() < until
+        data = _read(f"/proc/{pid}/environ")  # also where that was over between the two questions
+        if not waits:
+            break
+        time.sleep(0.0005)
+    return data
+
+
+def _is_in_exec(pid: int) -> bool:
+    """
+    Has it memory, and no place in it for an environment (proc(5): vsize, env_end)?
+
+    False where we may not know: not before its environment could be opened at all.
+    """
+    data = _read(f"/proc/{pid}/stat")
+    fields = data[data.rfind(b")") + 2 :].split()
+    if len(fields) < 49 or fields[20] == b"0" or fields[48] != b"0":
+        return False
+    return os.access(f"/proc/{pid}/exe", os.F_OK)
 
 
 def _read(path: str) -> bytes:

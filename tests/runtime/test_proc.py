@@ -111,6 +111,28 @@ def test_the_boot_has_one_name() -> None:
     assert proc.boot_id() == proc.boot_id()
 
 
+def test_who_is_in_the_midst_of_an_exec_is_waited_for() -> None:
+    """As it is when Popen returns, more often than not: the kernel knows the new environment last."""
+    empty = []
+    for number in range(200):
+        with subprocess.Popen(["/bin/sleep", "1000"], env={"COLONY_TOKEN": f"c.{number}"}) as process:
+            try:
+                empty.append(not Path(f"/proc/{process.pid}/environ").read_bytes())
+                assert proc.token(process.pid) == f"c.{number}"
+            finally:
+                process.kill()
+    if not any(empty):
+        pytest.skip("this kernel is quicker than us")
+
+
+def test_who_has_no_environment_is_not_waited_for() -> None:
+    with running(*SLEEP) as pid:
+        began = time.monotonic()
+        for _ in range(100):
+            assert proc.token(pid) is None
+        assert time.monotonic() - began < 100 * proc._EXEC
+
+
 def test_what_may_not_be_read_has_no_token() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can be somebody else for a while")
