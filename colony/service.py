@@ -244,6 +244,7 @@ class ColonyService(Service):
         self._supervisor.restore(self._state.remembered(), self._state.held(), found)
         self._supervisor.block(stuck)
         self._notify.begin()
+        self._spawner.reap_strays()  # those who ended before SIGCHLD was ours
         self._state.clear_pipes(keep={survivor.token for survivor in found if survivor.alive})
         if not self.running:
             return
