@@ -31,9 +31,7 @@ LOCK_PATIENCE = 1.0
 
 def makeService(options: Options) -> Service:
     """The supervisor as a service. Raises SystemExit with one line where it cannot be."""
-    # What is there now stays, so nobody is to look for garbage in it; and a thousand units are made in one second.
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.freeze()  # what is there now stays, so nobody is to look for garbage in it
     settings = Settings.read(options, os.environ)
     if os.environ.get(SELF_CHECK):
         self_check(settings)
