@@ -27,7 +27,9 @@ class Room(NamedTuple):
 _VALUES = ("attr", "attrs", "pyrsistent")
 _PLAIN = ("colony.core.check", "colony.core.needs", "colony.core.standing", "colony.atomic")  # standard library alone
 _CORE = Room(("colony.core",), _VALUES, pure=True)
-_RUNTIME = Room(("colony.runtime", "colony.core", "colony.atomic"), ("attr", "attrs", "zope", "twisted"))
+_RUNTIME = Room(
+    ("colony.runtime", "colony.core", "colony.atomic", "colony.logs.times"), ("attr", "attrs", "zope", "twisted")
+)
 _REPORT = Room(("colony.report", "colony.core", "colony.atomic"), _VALUES)
 _CELL = Room(("colony.core", "colony.runtime.spawn"), (*_VALUES, "twisted"))
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 CUT, START = 0, -1
+"""Where an end has a pid: the file had been longer, or another one had its name; or what follows is of a new start."""
 
 
 class Mark(namedtuple("Mark", ("at", "size", "pid"))):

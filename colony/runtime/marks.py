@@ -6,6 +6,8 @@ import os
 import time
 from contextlib import suppress
 
+from colony.logs import times
+
 EVERY = 1.0
 """Seconds between two marks of a log that is written to all the time."""
 
@@ -18,10 +20,6 @@ COARSER = 1000
 _KEPT = 50
 """And the last ends and cuts, whatever."""
 
-_CUT = 0
-_START = -1
-"""Where an end has a pid: the file had been longer, or another one had its name; or what follows is of a new start."""
-
 
 class Marks:
     """
@@ -32,8 +30,7 @@ class Marks:
     """
 
     def __init__(self, log_path: str) -> None:
-        folder, name = os.path.split(log_path)
-        self._path = os.path.join(folder, f".{name}.times")
+        self._path = times.path_beside(log_path)
         self._due = 0.0
         self._last = (0, 0)
 
@@ -45,20 +42,20 @@ class Marks:
             return
         self._due = now + EVERY
         if (found.st_mtime_ns, found.st_size) != self._last:
-            self._add(found.st_mtime_ns, found.st_size, f" {_CUT}" if cut else "")
+            self._add(found.st_mtime_ns, found.st_size, f" {times.CUT}" if cut else "")
 
     def begin(self, found: os.stat_result, *, anew: bool) -> None:
         """So is the log as it is opened; ``anew``: the one that had its name was moved away."""
         self._last = (0, 0)
         if anew:
-            self._add(found.st_mtime_ns, found.st_size, f" {_CUT}")
+            self._add(found.st_mtime_ns, found.st_size, f" {times.CUT}")
         else:
             self.note(found)
 
     def start(self, found: os.stat_result) -> None:
         """So is the log before the first word of a new start."""
         self._due = time.monotonic() + EVERY
-        self._add(found.st_mtime_ns, found.st_size, f" {_START}")
+        self._add(found.st_mtime_ns, found.st_size, f" {times.START}")
 
     def end(self, written: int, size: int, pid: int) -> None:
         """So is the log now that all is in it that this process, and what it left behind, wrote."""
