@@ -671,18 +671,30 @@ def output(places: Places, name: str, lines: int = 10) -> list[str] | None:
         return None
 
 
-def lives(places: Places, name: str, count: int = 3, lines: int = 10) -> list[dict[str, Any]]:
+def events(places: Places, name: str) -> list[dict[str, Any]]:
+    """What is kept of what has become of a process, oldest first; nothing where it may not be read."""
+    trail = Events(places)
+    try:
+        return [event for event in trail.read() if event["name"] == check_name(name)]
+    except PermissionError:
+        return []
+    finally:
+        trail.close()
+
+
+def lives(
+    places: Places, name: str, count: int = 3, lines: int = 10, known: Sequence[Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]]:
     """
     The last exits of a process, at most so many, oldest first, each with the last lines that it wrote before.
 
     ``{"at", "pid", "exit": {"code", "signal"}, "why", "output", "lost"}``: ``lost`` says why ``output`` is None.
     Then, if anything was written since, that life with None for everything but ``pid`` and ``output``. As far as
-    events and logs are kept, and may be read.
+    events and logs are kept, and may be read. ``known`` are its `events`, where they have been read already.
     """
-    events = [event for event in _events(places) if event["name"] == check_name(name)]
     found: list[dict[str, Any]] = []
     now = None
-    for event in events:
+    for event in events(places, name) if known is None else known:
         if event["exit"] is None:
             now = event["pid"]
         else:
@@ -726,16 +738,6 @@ def _lives(log: Log, exits: Sequence[dict[str, Any]], lines: int, *, has_ended: 
         elif told["output"] is None:
             told["lost"] = "the file that it was in is gone"
     return _text(log.last_lines(lines, begin) or b"") if since else []
-
-
-def _events(places: Places) -> list[dict[str, Any]]:
-    trail = Events(places)
-    try:
-        return trail.read()
-    except PermissionError:
-        return []
-    finally:
-        trail.close()
 
 
 def _kept(places: Places, name: str) -> list[Log]:

@@ -44,6 +44,7 @@ def show(places: Places, words: Words, options: Namespace, output: Output) -> in
         dead = refused if refused.code == ctllib.DEAD else None
     if dead is not None and not verdicts:
         raise dead
+    known = ctllib.events(places, name)
     output.document |= {
         "name": name,
         "files": [
@@ -56,9 +57,9 @@ def show(places: Places, words: Words, options: Namespace, output: Output) -> in
             for verdict in verdicts
         ],
         "status": told,
-        "events": (events := _events(places, name)),
+        "events": (events := known[-_EVENTS:]),
         "output": ctllib.output(places, name),
-        "lives": (lives := ctllib.lives(places, name)),
+        "lives": (lives := ctllib.lives(places, name, known=known)),
     }
     if told is not None:
         output.say("\n".join(_lines(told, verdicts[0].value if verdicts else None)))
@@ -85,16 +86,6 @@ def show(places: Places, words: Words, options: Namespace, output: Output) -> in
 
 _EVENTS = 6
 """The last events that are told of: two or three starts and what became of them."""
-
-
-def _events(places: Places, name: str) -> list[dict[str, Any]]:
-    trail = ctllib.Events(places)
-    try:
-        return [event for event in trail.read() if event["name"] == name][-_EVENTS:]
-    except PermissionError:
-        return []
-    finally:
-        trail.close()
 
 
 def _lives(lives: Sequence[Mapping[str, Any]]) -> Iterator[str]:
