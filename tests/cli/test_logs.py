@@ -236,8 +236,8 @@ def test_the_line_that_nobody_ended_is_printed_at_the_interrupt(follow: Follow, 
 
 def test_who_begins_to_write_later_is_followed_too(follow: Follow, folder: Path) -> None:
     write(folder, "web.log", "one\n")
-    one = follow("-n", "0")
-    time.sleep(0.3)  # it makes no difference, but that it is tried
+    one = follow()
+    assert one.line() == "web | one\n"
     write(folder, "mail.log", "two\n")
     assert one.line() == "mail | two\n"
     write(folder, "web.log", "three\n")
