@@ -891,7 +891,12 @@ _REACHED = {
 
 def now() -> str:
     """This moment as state files write it."""
-    seconds, fraction = divmod(time.time_ns() // 1000, 1_000_000)
+    return instant(time.time())
+
+
+def instant(moment: float) -> str:
+    """That one, in seconds since the epoch."""
+    seconds, fraction = divmod(round(moment * 1e6), 1_000_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:06d}Z"
 
 

@@ -214,7 +214,7 @@ class _Writer:
             self._output.raw(piece.data)
 
     def _documents(self, log: Log, piece: Piece) -> None:
-        at = instant(piece.at) if piece.exact else None
+        at = ctllib.instant(piece.at) if piece.exact else None
         for line in _lines(piece):
             told = {"name": log.name, "stream": log.stream, "line": line, "at": at}
             self._output.stream(json.dumps(told))
@@ -245,11 +245,3 @@ def harmless(line: str) -> str:
         for index, part in enumerate(parts)
     ]
     return "".join(chain(shown, ("\x1b[m",) if kept and len(parts) > 1 else ()))
-
-
-def instant(seconds: float) -> str:
-    """That moment as JSON has it."""
-    import time
-
-    whole, rest = divmod(round(seconds * 1e6), 1_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{rest:06}Z"
